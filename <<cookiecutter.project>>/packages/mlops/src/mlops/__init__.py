@@ -1,0 +1,1 @@
+"""Measure, gate and report the models of this repository. See `mlops --help`."""
