@@ -8,9 +8,8 @@ import datetime as dt
 
 import pandera.polars as pa
 
+
 #? if cookiecutter.task == "classification"
-
-
 class Contract(pa.DataFrameModel):
     """Fine-needle biopsies of breast masses; one row is one biopsy (UCI, Wisconsin diagnostic)."""
 
@@ -31,11 +30,7 @@ class Contract(pa.DataFrameModel):
     class Config:
         strict = True
         metadata = {"owner": "{{ (cookiecutter.owner | tojson)[1:-1] }}", "freshness_days": 30}
-
-
 #? else
-
-
 class Contract(pa.DataFrameModel):
     """Diabetes patients at baseline and their disease progression a year later (Efron et al., 2004)."""
 
@@ -51,11 +46,9 @@ class Contract(pa.DataFrameModel):
     cholesterol_ratio: float = pa.Field(ge=0, le=20, description="Total cholesterol / HDL")
     log_triglycerides: float = pa.Field(ge=0, le=10, description="Logarithm of the serum triglycerides level")
     glucose: float = pa.Field(ge=20, le=400, description="Blood sugar level, mg/dl")
-    progression: float = pa.Field(ge=0, le=500, description="Disease progression after a year", metadata={"role": "target"})
+    progression: float = pa.Field(ge=0, le=500, description="Progression after a year", metadata={"role": "target"})
 
     class Config:
         strict = True
         metadata = {"owner": "{{ (cookiecutter.owner | tojson)[1:-1] }}", "freshness_days": 30}
-
-
 #? endif

@@ -4,17 +4,39 @@ This module imports the standard library only, so that `--help` and the fast ver
 """
 
 import argparse
+import contextlib
+import difflib
+import errno
 import importlib
+import io
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NoReturn
 
-from mlops import workspace
+from mlops import privacy, workspace
 from mlops.errors import Refusal
 from mlops.files import plain
+
+INTERRUPTED, BUG, NO_READER = 130, 70, 141
+
+EXIT_CODES = {
+    0: "done; for `gate`: the verdict is passed",
+    1: "measured, and not good enough: the gate failed, a stage failed, or the data breaks its contract",
+    2: "bad input, or a state that a person must change; the message says what to do",
+    3: "not evaluated: the gate could not judge, which is not a pass",
+    BUG: "a bug in mlops; MLOPS_TRACEBACK=1 shows where",
+    INTERRUPTED: "interrupted; run it again to go on",
+    NO_READER: "the program that read the output went away",
+}
+
+Group = Literal["What people type", "Stages, in the order in which `mlops repro` runs them"]
+TYPED: Group = "What people type"
+STAGE: Group = "Stages, in the order in which `mlops repro` runs them"
 
 
 @dataclass(frozen=True)
@@ -32,8 +54,9 @@ class Verb:
 
     target: str
     help: str
-    takes: str = "model"
+    takes: Literal["model", "models", "name", "nothing"] = "model"
     options: tuple[tuple[str, dict[str, Any]], ...] = ()
+    group: Group = TYPED
 
 
 VERBS: dict[str, Verb] = {
@@ -54,63 +77,261 @@ VERBS: dict[str, Verb] = {
         "mlops.scaffold:new_model",
         "add a model from the scaffold",
         takes="name",
-        options=(("--task", {"choices": ("classification", "regression"), "default": "classification"}),),
+        options=(
+            (
+                "--task",
+                {
+                    "choices": ("classification", "regression"),
+                    "default": "classification",
+                    "help": "what it predicts: a class or a number (default: classification)",
+                },
+            ),
+        ),
     ),
     "models": Verb("mlops.pipeline:list_models", "list the models", takes="nothing"),
-    "ingest": Verb("mlops.data.stages:ingest", "stage: fetch the rows up to data.as_of"),
-    "check": Verb("mlops.data.stages:check", "stage: check the rows against the data contract"),
-    "split": Verb("mlops.data.stages:split", "stage: keep the holdout from training"),
-    "tune": Verb("mlops.learning.stages:tune", "stage: choose the parameters to train with"),
-    "train": Verb("mlops.learning.stages:train", "stage: fit and export the model"),
-    "evaluate": Verb("mlops.learning.stages:evaluate", "stage: score the holdout, overall and by slice"),
-    "explain": Verb("mlops.learning.stages:explain", "stage: say which inputs matter"),
+    "ingest": Verb("mlops.data.stages:ingest", "fetch the rows up to data.as_of", group=STAGE),
+    "check": Verb("mlops.data.stages:check", "check the rows against the data contract", group=STAGE),
+    "split": Verb("mlops.data.stages:split", "keep the holdout from training", group=STAGE),
+    "tune": Verb("mlops.learning.stages:tune", "choose the parameters to train with", group=STAGE),
+    "train": Verb("mlops.learning.stages:train", "fit and export the model", group=STAGE),
+    "evaluate": Verb("mlops.learning.stages:evaluate", "score the holdout, overall and by slice", group=STAGE),
+    "explain": Verb("mlops.learning.stages:explain", "say which inputs matter", group=STAGE),
 }
+
+
+class _Asked(Exception):
+    """Someone asked for a text (`--help`, `--version`) instead of a verb's work."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that leaves printing and exit codes to `main`, as everything else here does."""
+
+    def print_help(self, file: Any = None) -> NoReturn:
+        raise _Asked(self.format_help().rstrip())
+
+    def error(self, message: str) -> NoReturn:
+        raise Refusal(f"{message[:1].upper()}{message[1:]}.", do=f"`{self.prog} --help` shows what it takes.")
+
+
+class _Version(argparse.Action):
+    """The version, looked up only when someone asks."""
+
+    def __call__(self, *_: Any) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("mlops")
+        except PackageNotFoundError:
+            number = "(from source, not installed)"
+        raise _Asked(f"mlops {number}, Python {sys.version.split()[0]}")
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="mlops", description="Measure, gate and report the models of this repository.")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    top = _Parser(
+        prog="mlops",
+        usage="mlops [--help] [--version] VERB ...",
+        description=_overview(),
+        epilog=_exit_codes(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument(
+        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version and leave"
+    )
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", help=argparse.SUPPRESS, prog="mlops")
     for name, verb in VERBS.items():
-        command = verbs.add_parser(name, help=verb.help, description=verb.help)
-        if verb.takes == "model":
-            command.add_argument("model", nargs="?", help="a folder in models/ (default: the one you are in)")
-        elif verb.takes == "models":
-            command.add_argument("models", nargs="*", help="folders in models/ (default: all that the gate has seen)")
-        elif verb.takes == "name":
-            command.add_argument("name", help="snake_case name of the new model")
-        for flag, settings in verb.options:
-            command.add_argument(flag, **settings)
-        command.add_argument("--json", action="store_true", help="print one JSON value for machines")
+        _add_verb(verbs.add_parser(name, **_described(verb)), verb)
     return top
 
 
+def _described(verb: Verb) -> dict[str, Any]:
+    sentence = f"{verb.help[:1].upper()}{verb.help[1:]}."
+    if verb.group == STAGE:
+        sentence += " A stage of the pipeline: `mlops repro` runs it when something that it reads has changed."
+    return {"description": sentence, "allow_abbrev": False}
+
+
+def _add_verb(command: argparse.ArgumentParser, verb: Verb) -> None:
+    if verb.takes == "model":
+        command.add_argument("model", nargs="?", help="a folder in models/ (default: the one you are in)")
+    elif verb.takes == "models":
+        command.add_argument("models", nargs="*", help="folders in models/ (default: all that the gate has seen)")
+    elif verb.takes == "name":
+        command.add_argument("name", help="snake_case name of the new model")
+    for flag, settings in verb.options:
+        command.add_argument(flag, **settings)
+    command.add_argument("--json", action="store_true", help="print one JSON value for machines")
+
+
+def _overview() -> str:
+    lines = ["Measure, gate and report the models of this repository."]
+    width = max(map(len, VERBS)) + 2
+    for group in (TYPED, STAGE):
+        lines += ["", f"{group}:"]
+        lines += [f"  {name:<{width}}{verb.help}" for name, verb in VERBS.items() if verb.group == group]
+    return "\n".join([*lines, "", "`mlops VERB --help` shows what one verb takes; each takes --json."])
+
+
+def _exit_codes() -> str:
+    return "\n".join(["exit codes:", *(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; print its outcome; return the exit code (2 for bad input, 130 when interrupted)."""
-    options = parser().parse_args(arguments)
+    """Run one verb; print its outcome; return the exit code (see `EXIT_CODES`).
+
+    With `--json` standard output is one JSON value, also for a refusal: `{"error": …, "do": …}`.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    machine = "--json" in words
+    _prepare_streams()
+    privacy.apply()
     try:
-        outcome = _run(options)
-    except Refusal as refusal:
-        print(f"mlops {options.verb}: {refusal}", file=sys.stderr)
-        return refusal.code
-    except KeyboardInterrupt:
-        print(f"mlops {options.verb}: interrupted; run it again to go on.", file=sys.stderr)
-        return 130
-    if options.json:
-        print(json.dumps(plain(outcome.value), sort_keys=True))
-    elif outcome.text:
-        print(outcome.text)
-    return outcome.code
+        with _own_output(machine):
+            outcome = _run(words)
+    except _Asked as asked:
+        return _finish(str(asked), 0)
+    except BaseException as error:
+        if os.environ.get("MLOPS_TRACEBACK"):
+            traceback.print_exc()
+        return _report(_as_refusal(error), verb=_verb(words), machine=machine)
+    return _finish(json.dumps(plain(outcome.value), sort_keys=True) if machine else outcome.text, outcome.code)
 
 
-def _run(options: argparse.Namespace) -> Outcome:
-    module, function = VERBS[options.verb].target.split(":")
-    here = Path.cwd().resolve()
+def _prepare_streams() -> None:
+    """Make both outputs safe to write to: closed ones go nowhere, unknown letters become escapes."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # Test runners put streams there that cannot be reconfigured.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _run(words: list[str]) -> Outcome:
+    options = _parse(words)
+    if options.verb is None:
+        return Outcome(parser().format_help().rstrip(), code=2)
+    verb = VERBS[options.verb]
     values = {key: value for key, value in vars(options).items() if key not in ("verb", "json")}
+    here = Path.cwd().resolve()
     root = workspace.find_root(here)
-    if "model" in values:
+    if verb.takes == "model":
         values["model"] = workspace.find_model(root, values["model"], here)
     else:
         values["root"] = root
+    module, function = verb.target.split(":")
     call: Callable[..., Outcome] = getattr(importlib.import_module(module), function)
     return call(**values)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    verb = _verb(words)
+    if verb and verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        raise Refusal(
+            f"There is no verb {verb!r}.",
+            do=f"Did you mean `mlops {near[0]}`?" if near else "`mlops --help` lists them.",
+        )
+    options, unknown = parser().parse_known_args(words)
+    if unknown:
+        raise Refusal(f"{verb or 'mlops'} does not take {' '.join(unknown)}.", do=f"{_help(verb)} shows what it takes.")
+    return options
+
+
+def _help(verb: str) -> str:
+    return f"`mlops {verb} --help`" if verb else "`mlops --help`"
+
+
+def _verb(words: list[str]) -> str:
+    """The first word that is no option, for messages; empty where there is none."""
+    return next((word for word in words if not word.startswith("-")), "")
+
+
+@contextlib.contextmanager
+def _own_output(machine: bool) -> Iterator[None]:
+    """For a machine, send what libraries and child programs print to standard error while a verb runs."""
+    if not machine:
+        yield
+        return
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # Nobody gave us a standard output.
+        yield
+        return
+    try:
+        os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _as_refusal(error: BaseException) -> Refusal:
+    """Any failure as one or two lines: what happened, what to do, and the exit code."""
+    match error:
+        case Refusal():
+            return error
+        case KeyboardInterrupt():
+            return Refusal("Interrupted.", do="Run it again to go on where it stopped.", code=INTERRUPTED)
+        case OSError():
+            return _system(error)
+        case MemoryError():
+            return Refusal("There is not enough memory.", do="Close other programs, or run it on a larger machine.")
+    said = " ".join(str(error).split())
+    return Refusal(
+        f"This is a bug in mlops: {type(error).__name__}{f': {said}' if said else ''}",
+        do="Run it again with MLOPS_TRACEBACK=1 to see where, and report that.",
+        code=BUG,
+    )
+
+
+_CURES = {
+    errno.ENOSPC: "Free space on that disk, then run it again.",
+    errno.EDQUOT: "Free space in your quota, then run it again.",
+    errno.EACCES: "Allow this user to read and write there, then run it again.",
+    errno.EPERM: "Allow this user to read and write there, then run it again.",
+    errno.EROFS: "Make that file system writable, then run it again.",
+}
+
+
+def _system(error: OSError) -> Refusal:
+    """What the operating system refused, with the file's name."""
+    what = error.strerror or str(error) or type(error).__name__
+    place = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    do = _CURES.get(error.errno or 0, "Mend that, then run it again; MLOPS_TRACEBACK=1 shows where it happened.")
+    return Refusal(f"{place}: {what}." if place else f"{what}.", do=do)
+
+
+def _report(refusal: Refusal, *, verb: str, machine: bool) -> int:
+    if machine:
+        return _finish(json.dumps({"error": refusal.what, "do": refusal.do}, sort_keys=True), refusal.code)
+    # Nobody is left to tell when standard error is closed; the exit code still says it.
+    with contextlib.suppress(OSError, ValueError):
+        print(_shown(f"mlops {verb}: {refusal}" if verb in VERBS else f"mlops: {refusal}"), file=sys.stderr)
+    return refusal.code
+
+
+def _shown(text: str) -> str:
+    """Text for a terminal: what could move its cursor or colour it is escaped."""
+    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+
+
+def _finish(text: str, code: int) -> int:
+    """Print the last text and flush; when its reader has gone, leave quietly."""
+    try:
+        if text:
+            print(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it leaves; let that write go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return NO_READER
+    except OSError as error:
+        return _report(_system(error), verb="", machine=False)
+    return code

@@ -10,14 +10,17 @@ import difflib
 import math
 import re
 import tomllib
-import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from mlops.errors import Refusal
 
 Task = Literal["classification", "regression"]
+
+LARGEST_FILE = 1_000_000
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +134,120 @@ class ModelConfig:
     drift: Drift = field(default_factory=Drift)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """What a value must be beyond its type: `need` completes the sentence "It must be …"."""
+
+    key: str
+    need: str
+    holds: Callable[[ModelConfig], bool]
+
+
+LIMITS = (
+    Limit(key="model.owner", need="one line that is not empty", holds=lambda c: _is_line(c.model.owner)),
+    Limit(key="model.description", need="not empty", holds=lambda c: bool(c.model.description.strip())),
+    Limit(key="data.source", need="one line that is not empty", holds=lambda c: _is_line(c.data.source)),
+    Limit(key="data.as_of", need="a day as YYYY-MM-DD", holds=lambda c: _is_day(c.data.as_of)),
+    Limit(key="split.holdout", need="between 0 and 1", holds=lambda c: 0 < c.split.holdout < 1),
+    Limit(key="split.seed", need="between 0 and 4294967295", holds=lambda c: _is_seed(c.split.seed)),
+    Limit(key="train.folds", need="between 2 and 100", holds=lambda c: 2 <= c.train.folds <= 100),
+    Limit(key="train.seed", need="between 0 and 4294967295", holds=lambda c: _is_seed(c.train.seed)),
+    Limit(
+        key="train.params",
+        need="texts, finite numbers, true, false, and lists or tables of them, without the key seed (see train.seed)",
+        holds=lambda c: "seed" not in c.train.params and _is_plain(c.train.params),
+    ),
+    Limit(key="tune.factor", need="between 2 and 100", holds=lambda c: 2 <= c.tune.factor <= 100),
+    Limit(
+        key="tune.space",
+        need="a list of at least one value per parameter, of the kinds that train.params takes",
+        holds=lambda c: "seed" not in c.tune.space and all(c.tune.space.values()) and _is_plain(c.tune.space),
+    ),
+    Limit(
+        key="evaluate.metrics",
+        need="at least one metric, each once",
+        holds=lambda c: bool(c.evaluate.metrics) and _differ(c.evaluate.metrics),
+    ),
+    Limit(
+        key="evaluate.resamples", need="between 100 and 100000", holds=lambda c: 100 <= c.evaluate.resamples <= 10**5
+    ),
+    Limit(key="evaluate.confidence", need="between 0.5 and 1", holds=lambda c: 0.5 < c.evaluate.confidence < 1),
+    Limit(key="evaluate.seed", need="between 0 and 4294967295", holds=lambda c: _is_seed(c.evaluate.seed)),
+    Limit(key="evaluate.noise", need="between 0 and 10", holds=lambda c: 0 <= c.evaluate.noise <= 10),
+    Limit(
+        key="evaluate.slices",
+        need="named in one line each, with different names, and with a where that is not empty",
+        holds=lambda c: (
+            _differ([part.name for part in c.evaluate.slices])
+            and all(_is_line(part.name) and part.where.strip() for part in c.evaluate.slices)
+        ),
+    ),
+    Limit(
+        key="evaluate.groups",
+        need="one line of name and an expression that is not empty",
+        holds=lambda c: all(_is_line(name) and where.strip() for name, where in c.evaluate.groups.items()),
+    ),
+    Limit(key="gate.margin", need="0 or more", holds=lambda c: c.gate.margin >= 0),
+    Limit(key="gate.slice_margin", need="0 or more", holds=lambda c: c.gate.slice_margin >= 0),
+    Limit(key="gate.minimum_support", need="at least 2", holds=lambda c: c.gate.minimum_support >= 2),
+    Limit(
+        key="gate.reason",
+        need='a sentence of at least 10 characters that says why, with gate.champion = "reset"',
+        holds=lambda c: c.gate.champion == "compare" or len(c.gate.reason.strip()) >= 10,
+    ),
+    Limit(
+        key="gate.floors",
+        need="only metrics that evaluate.metrics names",
+        holds=lambda c: set(c.gate.floors) <= set(c.evaluate.metrics),
+    ),
+    Limit(key="drift.psi", need="more than 0", holds=lambda c: c.drift.psi > 0),
+    Limit(key="drift.bins", need="between 2 and 1000", holds=lambda c: 2 <= c.drift.bins <= 1000),
+)
+
+
+def _is_line(text: str) -> bool:
+    return bool(text.strip()) and text.isprintable()
+
+
+def _is_day(text: str) -> bool:
+    """Whether this is `YYYY-MM-DD`; Python alone would take `20260701` and week dates too."""
+    try:
+        return dt.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _is_seed(seed: int) -> bool:
+    return 0 <= seed <= LARGEST_SEED
+
+
+def _differ(names: list[str]) -> bool:
+    return len(set(names)) == len(names)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON and `build(params)` can take a value as it is: no dates, no infinities, no missing numbers."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return isinstance(value, str | bool) or (type(value) in (int, float) and _is_finite(value))
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a number fits a float; whole numbers in TOML can be too large even to ask."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def load(path: Path) -> ModelConfig:
     """Read and validate a `model.toml`; raise `Refusal` naming the file and the key."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            data = stream.read(LARGEST_FILE + 1)
+        text = data.decode("utf-8")
     except FileNotFoundError:
         raise Refusal(f"{path} does not exist.", do="Every model has one; `make new-model` writes it.") from None
     except UnicodeDecodeError:
@@ -144,53 +257,46 @@ def load(path: Path) -> ModelConfig:
 
 def parse(text: str, *, where: str) -> ModelConfig:
     """Validate the text of a `model.toml`; `where` names it in refusals."""
+    if len(text) >= LARGEST_FILE:
+        raise Refusal(f"{where} is larger than 1 MB.", do="It is a page for reviewers; data belongs to data.source.")
+    if text.startswith("\ufeff"):
+        raise Refusal(f"{where} starts with a byte order mark.", do="Save it as UTF-8 without one; DVC refuses it too.")
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise Refusal(f"{where} is not valid TOML: {error}.", do="Mend that line.") from None
-    config: ModelConfig = _value(table, ModelConfig, where, "")
-    _check_limits(config, where)
+        config: ModelConfig = _table(_toml(text, where), ModelConfig, where, "")
+        _check_limits(config, where)
+    except RecursionError:
+        raise Refusal(f"{where} is nested too deeply.", do="Tables in tables in tables: write it flatter.") from None
     return config
 
 
 def _check_limits(config: ModelConfig, where: str) -> None:
     """Refuse values that have the right type and no meaning."""
+    for limit in LIMITS:
+        if not limit.holds(config):
+            raise Refusal(f"{where}: {limit.key} is {_brief(_at(config, limit.key))}.", do=f"It must be {limit.need}.")
+
+
+def _toml(text: str, where: str) -> dict[str, Any]:
     try:
-        dt.date.fromisoformat(config.data.as_of)
-    except ValueError:
-        raise Refusal(f"{where}: data.as_of is {config.data.as_of!r}.", do="Write a day as YYYY-MM-DD.") from None
-    rules = (
-        ("split.holdout", 0 < config.split.holdout < 1, "a share between 0 and 1"),
-        ("train.folds", config.train.folds >= 2, "at least 2"),
-        ("tune.factor", config.tune.factor >= 2, "at least 2"),
-        ("evaluate.metrics", bool(config.evaluate.metrics), "at least one metric"),
-        ("evaluate.resamples", config.evaluate.resamples >= 100, "at least 100"),
-        ("evaluate.confidence", 0.5 < config.evaluate.confidence < 1, "a share between 0.5 and 1"),
-        ("evaluate.noise", config.evaluate.noise >= 0, "0 or more"),
-        ("gate.margin", config.gate.margin >= 0, "0 or more"),
-        ("gate.slice_margin", config.gate.slice_margin >= 0, "0 or more"),
-        ("gate.minimum_support", config.gate.minimum_support >= 2, "at least 2"),
-        ("drift.psi", config.drift.psi > 0, "more than 0"),
-        ("drift.bins", config.drift.bins >= 2, "at least 2"),
-        (
-            "gate.floors",
-            set(config.gate.floors) <= set(config.evaluate.metrics),
-            "only metrics that evaluate.metrics names",
-        ),
-        (
-            "gate.reason",
-            config.gate.champion == "compare" or len(config.gate.reason.strip()) >= 10,
-            'a sentence that says why, with gate.champion = "reset"',
-        ),
-        (
-            "evaluate.slices",
-            len({part.name for part in config.evaluate.slices}) == len(config.evaluate.slices),
-            "a different name for each slice",
-        ),
-    )
-    for key, holds, need in rules:
-        if not holds:
-            raise Refusal(f"{where}: {key} is not acceptable.", do=f"It must be {need}.")
+        return tomllib.loads(text)
+    except ValueError as error:
+        # A TOMLDecodeError, or what Python says of a number with thousands of digits.
+        raise Refusal(f"{where} is not valid TOML: {str(error)[:200]}.", do="Mend that place.") from None
+
+
+def _at(config: ModelConfig, key: str) -> Any:
+    section, name = key.split(".")
+    return getattr(getattr(config, section), name)
+
+
+def _brief(value: Any, most: int = 100) -> str:
+    """A value for a message; huge numbers cannot even be written out."""
+    if type(value) is int and not _is_finite(value):
+        return "a number that is too large"
+    if isinstance(value, dict | list):
+        return "not acceptable"
+    text = value.isoformat() if isinstance(value, dt.date | dt.time) else repr(value)
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _value(value: Any, kind: Any, where: str, key: str) -> Any:
@@ -201,52 +307,86 @@ def _value(value: Any, kind: Any, where: str, key: str) -> Any:
     if kind is Any:
         return value
     if origin is Literal:
-        if value in arguments:
+        if isinstance(value, str) and value in arguments:
             return value
-        raise Refusal(f"{where}: {key} is {value!r}.", do=f"It can be {_or(arguments)}.")
-    if origin in (Union, types.UnionType):
-        return None if value is None else _value(value, arguments[0], where, key)
+        near = difflib.get_close_matches(value, arguments, n=1) if isinstance(value, str) else []
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        raise Refusal(f"{where}: {key} is {_brief(value)}.", do=f"{hint}It can be {_or(arguments)}.")
     if origin is list:
         if isinstance(value, list):
             return [_value(item, arguments[0], where, f"{key}[{n}]") for n, item in enumerate(value)]
-        raise Refusal(f"{where}: {key} is not a list.", do='Write it as ["…", "…"].')
+        raise Refusal(f"{where}: {key} is not a list.", do=f"Write {_list_form(key, arguments[0])}.")
     if origin is dict:
-        if isinstance(value, dict):
-            return {name: _value(item, arguments[1], where, f"{key}.{name}") for name, item in value.items()}
-        raise Refusal(f"{where}: {key} is not a table.", do=f"Write [{key}] and one line per entry.")
+        _must_be_table(value, where, key)
+        return {name: _value(item, arguments[1], where, f"{key}.{_brief_key(name)}") for name, item in value.items()}
     return _scalar(value, kind, where, key)
 
 
+def _list_form(key: str, kind: Any) -> str:
+    """How a list is written: a table in double brackets for each entry, or values in brackets."""
+    return f"[[{key}]] above each entry" if dataclasses.is_dataclass(kind) else 'it as ["…", "…"]'
+
+
+def _must_be_table(value: Any, where: str, key: str) -> None:
+    if not isinstance(value, dict):
+        raise Refusal(f"{where}: {key} is not a table.", do=f"Write [{key}] and one line per entry.")
+
+
 def _scalar(value: Any, kind: type, where: str, key: str) -> Any:
-    if kind is float and type(value) in (int, float) and math.isfinite(value):
+    if kind is float and type(value) in (int, float) and _is_finite(value):
         return float(value)
     if type(value) is kind and kind is not float:
         return value
-    words = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
-    raise Refusal(f"{where}: {key} is {value!r}.", do=f"It must be {words[kind]}.")
+    words = {str: "text in quotes", int: "a whole number", float: "a number"}
+    raise Refusal(f"{where}: {key} is {_brief(value)}.", do=f"It must be {words[kind]}.")
 
 
 def _table(value: Any, kind: Any, where: str, key: str) -> Any:
-    if not isinstance(value, dict):
-        raise Refusal(f"{where}: {key} is not a table.", do=f"Write [{key}] and one line per entry.")
+    _must_be_table(value, where, key)
     fields = {item.name: item for item in dataclasses.fields(kind)}
     prefix = f"{key}." if key else ""
     for name in value:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"Did you mean {prefix}{near[0]}?" if near else f"Known here: {', '.join(fields)}."
-            raise Refusal(f"{where}: {prefix}{name} is not a known key.", do=hint)
+            raise Refusal(f"{where}: {prefix}{_brief_key(name)} is not a known key.", do=hint)
     for name, item in fields.items():
-        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        if required and name not in value:
+        if is_required(item) and name not in value:
             raise Refusal(f"{where}: {prefix}{name} is missing.", do="Add it; docs/reference/model-toml.md lists all.")
     return kind(**{name: _value(item, fields[name].type, where, f"{prefix}{name}") for name, item in value.items()})
+
+
+def is_required(item: "dataclasses.Field[Any]") -> bool:
+    """Whether a key has no default."""
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def _brief_key(name: str) -> str:
+    """A key as it would be written, and not longer than a message can bear."""
+    return name if re.fullmatch(r"[\w-]{1,60}", name) else _brief(name, 60)
 
 
 def _or(words: tuple[Any, ...]) -> str:
     return " or ".join(repr(word) for word in words)
 
 
+_AS_OF = re.compile(r"""(?P<key>as_of["']?[ \t]*=[ \t]*)(?P<quote>["'])[^"'\n]*(?P=quote)""")
+
+
 def set_as_of(text: str, day: dt.date) -> str:
-    """The text of a `model.toml` with `data.as_of` moved to `day`, all else untouched."""
-    return re.sub(r'(?m)^(as_of\s*=\s*)"[^"]*"', rf'\g<1>"{day.isoformat()}"', text, count=1)
+    """The text of a `model.toml` with `data.as_of` moved to `day`, all else untouched: comments, spacing, line ends.
+
+    Every place that looks like the key is tried, and the one is taken after which TOML itself says that `data.as_of`
+    is the day and that nothing else has changed. Raises `Refusal` where there is none.
+    """
+    wanted = tomllib.loads(text)
+    wanted["data"]["as_of"] = day.isoformat()
+    for found in _AS_OF.finditer(text):
+        quote = found["quote"]
+        moved = f"{text[: found.start()]}{found['key']}{quote}{day.isoformat()}{quote}{text[found.end() :]}"
+        try:
+            if tomllib.loads(moved) == wanted:
+                return moved
+        except tomllib.TOMLDecodeError:
+            continue
+    raise Refusal("data.as_of is written in an unusual way.", do='Write it on its own line: as_of = "YYYY-MM-DD".')

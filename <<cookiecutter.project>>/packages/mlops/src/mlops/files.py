@@ -23,10 +23,19 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
 def write_text(path: Path, text: str) -> None:
     """Replace a file as a whole: a reader, or a run after a crash, never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        _replace(path, text.encode("utf-8"))
+    except OSError as error:
+        # The reader knows the file, not the temporary one beside it; a full disk names none at all.
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _replace(path: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
         # mkstemp makes files private; what a stage writes is as readable as any other file.
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
@@ -64,5 +73,5 @@ def read_json(path: Path, *, do: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Refusal(f"{path} does not exist.", do=do) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path} is not valid JSON: {error}.", do=do) from None
+    except (ValueError, RecursionError) as error:
+        raise Refusal(f"{path} is not valid JSON: {str(error)[:200]}.", do=do) from None

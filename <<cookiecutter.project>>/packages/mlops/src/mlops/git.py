@@ -13,7 +13,9 @@ def run(root: Path, *arguments: str) -> str:
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, encoding="utf-8", check=False
         )
     except FileNotFoundError:
-        raise Refusal("git is not installed.", do="Install git: the champion and the lineage are read from it.") from None
+        raise Refusal(
+            "git is not installed.", do="Install git: the champion and the lineage are read from it."
+        ) from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise Refusal(f"git {arguments[0]} failed: {said[-1] if said else 'no message'}", do=f"It ran in {root}.")
@@ -54,11 +56,21 @@ def default_branch(root: Path) -> str | None:
     return None
 
 
+def has_commits(root: Path) -> bool:
+    """Whether anything was ever committed, on any branch."""
+    return bool(run(root, "rev-list", "--all", "--max-count=1").strip()) or head(root) is not None
+
+
+def is_commit(root: Path, revision: str) -> bool:
+    """Whether `revision` names a commit that is on this machine."""
+    return has(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+
+
 def show(root: Path, revision: str, path: str) -> str | None:
-    """The text of `path` (relative to the repository's top) at `revision`, or None where it is absent."""
-    if not has(root, "cat-file", "-e", f"{revision}:{path}"):
+    """The text of `path` (relative to `root`) at `revision`, or None where it is absent."""
+    if not has(root, "cat-file", "-e", f"{revision}:./{path}"):
         return None
-    return run(root, "show", f"{revision}:{path}")
+    return run(root, "show", f"{revision}:./{path}")
 
 
 def commits(root: Path, revision: str, path: str) -> list[str]:

@@ -17,34 +17,42 @@ class Model:
 
     @property
     def folder(self) -> Path:
+        """The folder that a stage works in."""
         return self.root / "models" / self.name
 
     @property
     def toml(self) -> Path:
+        """What the model is, and what it must show."""
         return self.folder / "model.toml"
 
     @property
     def contract(self) -> Path:
+        """The data contract, as written by a person."""
         return self.folder / "contract.py"
 
     @property
     def source(self) -> Path:
+        """The model's own code."""
         return self.folder / "src"
 
     @property
     def raw(self) -> Path:
+        """All rows up to `data.as_of`."""
         return self.folder / "data" / "raw.parquet"
 
     @property
     def train(self) -> Path:
+        """The rows that a model may learn from."""
         return self.folder / "data" / "train.parquet"
 
     @property
     def holdout(self) -> Path:
+        """The rows that are kept from training."""
         return self.folder / "data" / "holdout.parquet"
 
     @property
     def export(self) -> Path:
+        """The version: what serves."""
         return self.folder / "export"
 
     @property
@@ -57,6 +65,7 @@ class Model:
         return self.folder / f"{name}.json"
 
     def config(self) -> config.ModelConfig:
+        """Its `model.toml`, read and validated now."""
         return config.load(self.toml)
 
 
@@ -74,15 +83,23 @@ def models(root: Path) -> list[str]:
 
 
 def find_model(root: Path, name: str | None, here: Path) -> Model:
-    """The named model; without a name, the one whose folder holds `here`, else the only one there is."""
+    """The named model; without a name, the one whose folder holds `here`, else the only one there is.
+
+    A shell completes folders, so `models/tumour/` names the model `tumour` too.
+    """
     known = models(root)
+    if not known:
+        raise Refusal("There is no model yet.", do="`make new-model NAME=… TASK=…` makes one.")
     if name is None:
         inside = [one for one in known if here.is_relative_to(root / "models" / one)]
         if inside or len(known) == 1:
             return Model(root, (inside or known)[0])
         raise Refusal("Which model?", do=f"Name one: {listing(known)}.")
+    name = name.removeprefix("models/").rstrip("/")
     if name in known:
         return Model(root, name)
+    if name.isidentifier() and (root / "models" / name).is_dir():
+        raise Refusal(f"models/{name} has no model.toml.", do="Restore it, or take that folder away.")
     near = difflib.get_close_matches(name, known, n=1)
     raise Refusal(
         f"There is no model {name!r}.",
@@ -92,5 +109,5 @@ def find_model(root: Path, name: str | None, here: Path) -> Model:
 
 def listing(names: list[str], most: int = 10) -> str:
     """Names for a message: the first ones, and how many more there are."""
-    shown = ", ".join(names[:most]) or "none yet; `make new-model NAME=… TASK=…` makes one"
+    shown = ", ".join(names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -1,1 +1,1 @@
-"""The model `{{ cookiecutter.name }}`: where its rows come from (`ingest`) and what is fitted (`model`)."""
+"""Where the rows of this model come from (`ingest`), and what is fitted (`model`)."""

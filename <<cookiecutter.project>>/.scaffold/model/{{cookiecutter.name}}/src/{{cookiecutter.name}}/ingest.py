@@ -9,10 +9,11 @@ import datetime as dt
 import polars as pl
 #? if cookiecutter.task == "classification"
 from sklearn.datasets import load_breast_cancer
+
 #? else
 from sklearn.datasets import load_diabetes
-#? endif
 
+#? endif
 START = dt.date(2023, 1, 1)
 END = dt.date(2028, 1, 1)
 
@@ -38,8 +39,6 @@ def _rows() -> pl.DataFrame:
     frame = pl.DataFrame(bunch.data, schema=names).select(name for name in names if name.startswith("mean_"))
     malignant = pl.Series("malignant", bunch.target == list(bunch.target_names).index("malignant")).cast(pl.Int64)
     return frame.with_columns(malignant).with_row_index("biopsy").with_columns(pl.col("biopsy").cast(pl.Int64))
-
-
 #? else
 TIME = "seen_on"
 NAMES = [
@@ -62,6 +61,4 @@ def _rows() -> pl.DataFrame:
     frame = pl.DataFrame(bunch.data, schema=NAMES).with_columns(pl.Series("progression", bunch.target))
     frame = frame.with_columns(pl.col("sex").cast(pl.Int64).cast(pl.String))
     return frame.with_row_index("patient").with_columns(pl.col("patient").cast(pl.Int64))
-
-
 #? endif

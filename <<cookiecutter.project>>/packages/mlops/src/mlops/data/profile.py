@@ -1,0 +1,126 @@
+"""What did the data look like at training time? A reference profile, and how far other data lies from it (PSI).
+
+A profile is a few hundred numbers per column, so drift is measured without the reference rows. The current data is
+binned on the edges of the reference (`like=`). Columns are read one at a time, so a lazy frame need not fit in memory.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mlops.data.contract import Column
+
+CATEGORIES = 50
+"""Most values of a categorical column that are counted by themselves; the rest is `other`."""
+FLOOR = 1e-4
+"""Share that an empty bin counts as, so that PSI stays finite."""
+
+
+def profile(
+    frame: pl.DataFrame | pl.LazyFrame,
+    columns: Sequence[Column],
+    bins: int,
+    like: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The profile of the contract's `columns` in `frame`: `{"rows": n, "columns": {name: …}}`, in JSON's types.
+
+    Numbers (days and times as such): `{"kind": "number", "edges", "counts", "missing", "mean", "std", "min", "max"}`,
+    where `edges` are the inner edges of at most `bins` bins of equal share, an edge belongs to the bin on its left, and
+    there is one count more than edges. Text and booleans: `{"kind": "category", "counts": {value: n}, "other",
+    "missing"}`. With `like`, an earlier profile, its edges and categories are used and `bins` is not.
+    A column that `frame` lacks counts as missing in all rows.
+    """
+    lazy = frame.lazy()
+    schema = lazy.collect_schema()
+    rows = int(lazy.select(pl.len()).collect(engine="streaming").item())
+    found = {}
+    for column in columns:
+        if column.name in schema:
+            values = lazy.select(column.name).collect(engine="streaming").to_series()
+        else:
+            values = pl.Series(column.name, [None] * rows, dtype=pl.Float64 if column.dtype != "str" else pl.String)
+        reference = like["columns"].get(column.name) if like else None
+        if column.dtype in ("str", "bool"):
+            found[column.name] = _category(values, reference)
+        else:
+            found[column.name] = _number(values, bins, reference)
+    return {"rows": rows, "columns": found}
+
+
+def psi(reference: Mapping[str, Any], current: Mapping[str, Any]) -> float:
+    """Population stability index between one column of two profiles; `current` was made with `like=`.
+
+    The sum over bins of (p - q) ln(p / q), with shares of all rows and an empty bin counting as `FLOOR`. Missing values
+    are a bin of their own, as are other categories, where either side has some.
+    """
+    p, q = _shares(reference, current)
+    return float(np.sum((p - q) * np.log(p / q)))
+
+
+def _number(values: pl.Series, bins: int, reference: Mapping[str, Any] | None) -> dict[str, Any]:
+    physical = values.to_physical() if values.dtype.is_temporal() else values
+    numbers = physical.cast(pl.Float64, strict=False).drop_nulls().to_numpy()
+    numbers = numbers[~np.isnan(numbers)]
+    edges = np.asarray(reference["edges"]) if reference else _edges(numbers, bins)
+    counts = np.bincount(np.searchsorted(edges, numbers, side="left"), minlength=len(edges) + 1)
+    finite = numbers[np.isfinite(numbers)]
+    return {
+        "kind": "number",
+        "edges": [float(edge) for edge in edges],
+        "counts": [int(count) for count in counts],
+        "missing": len(values) - len(numbers),
+        "mean": float(finite.mean()) if len(finite) else None,
+        "std": float(finite.std()) if len(finite) else None,
+        "min": float(finite.min()) if len(finite) else None,
+        "max": float(finite.max()) if len(finite) else None,
+    }
+
+
+def _edges(numbers: np.ndarray, bins: int) -> np.ndarray:
+    """Inner edges at equal shares; fewer where values repeat, and none above which no value lies."""
+    finite = numbers[np.isfinite(numbers)]
+    if not len(finite):
+        return np.array([])
+    # An observed value as an edge, not one between two: integers keep bins that mean something.
+    edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
+    return np.asarray(edges[edges < finite.max()])
+
+
+def _category(values: pl.Series, reference: Mapping[str, Any] | None) -> dict[str, Any]:
+    present = values.drop_nulls().cast(pl.String)
+    table = present.value_counts().sort([pl.col("count"), pl.col(values.name)], descending=[True, False])
+    counted = dict(table.rows())
+    kept = list(reference["counts"]) if reference else list(counted)[:CATEGORIES]
+    counts = {name: int(counted.get(name, 0)) for name in kept}
+    return {
+        "kind": "category",
+        "counts": counts,
+        "other": len(present) - sum(counts.values()),
+        "missing": len(values) - len(present),
+    }
+
+
+def _shares(reference: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    if reference["kind"] != current["kind"]:
+        raise ValueError(f"cannot compare a {reference['kind']} with a {current['kind']}")
+    if reference["kind"] == "number":
+        sides = [list(side["counts"]) for side in (reference, current)]
+    else:
+        names = list(reference["counts"])
+        sides = [[side["counts"].get(name, 0) for name in names] + [side["other"]] for side in (reference, current)]
+        if not sides[0][-1] and not sides[1][-1]:
+            sides = [side[:-1] for side in sides]
+    if reference["missing"] or current["missing"]:
+        sides = [[*side, one["missing"]] for side, one in zip(sides, (reference, current), strict=True)]
+    if len(sides[0]) != len(sides[1]):
+        raise ValueError("the profiles have different bins; make the current one with like=")
+    counts = np.asarray(sides, dtype=float)
+    totals = counts.sum(axis=1, keepdims=True)
+    if not totals.all():
+        return np.array([1.0]), np.array([1.0 if totals.sum() == 0 else math.exp(-1)])
+    shares = counts / totals
+    shares[shares == 0] = FLOOR
+    return shares[0], shares[1]

@@ -1,0 +1,1 @@
+"""The learning room: fits, scores and exports models; it decides nothing about them."""

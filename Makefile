@@ -1,0 +1,50 @@
+# The commands of the template: `make demo` shows it, `make test` proves it. `make help` lists all.
+
+# The make of a caller must not reach the one of a generated project.
+unexport MAKEFLAGS MAKELEVEL
+
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+BIN := .venv/bin
+READY := .venv/.ready
+# Where Debian leaves `venv` out, pip alone can do it too.
+INSTALL_UV = { echo "Installing uv into .tools"; python3 -m venv .tools >/dev/null 2>&1 \
+	&& .tools/bin/python -m pip install --quiet uv || python3 -m pip install --quiet --upgrade --target .tools uv; }
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast test-slow lint format bench clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Install what the commands need (the first one that needs it does so too)
+
+$(READY): pyproject.toml
+	@command -v python3 >/dev/null || { echo "Python 3.11 or newer is needed: install it, then type make again."; exit 1; }
+	@uv --version >/dev/null 2>&1 || $(INSTALL_UV)
+	uv sync --quiet
+	@touch $@
+
+demo: $(READY) ## Generate the default project into build/demo and run its whole local loop
+	@$(BIN)/python -m tests.demo build/demo
+
+test: test-fast test-slow ## Run the whole suite: first what is fast, then what installs and trains
+
+test-fast: $(READY) ## Run the tests of rendering, hooks and files (under two minutes)
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(READY) ## Run the tests that install, train and judge in generated projects
+	$(BIN)/pytest -m slow
+
+lint: $(READY) ## Check format and style; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(READY) ## Format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## Measure against the peers; slow, and only ratios count
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove what the commands made
+	rm -rf build .venv .tools .mypy_cache .pytest_cache .ruff_cache

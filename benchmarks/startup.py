@@ -1,0 +1,100 @@
+"""How long until a fast verb has answered? Whole processes, next to bare Python and to the command lines of peers.
+
+Goal: `mlops --help`, `models` and `report` within 0.1 s of `python -c pass`, and they need no package at all.
+Run it with the generated project's tools installed: `python benchmarks/startup.py`.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import harness
+
+SOURCE = Path(__file__).resolve().parents[1] / "<<cookiecutter.project>>" / "packages" / "mlops" / "src"
+MODELS = 20
+GOAL_S = 0.1
+TOML = """\
+[model]
+task = "classification"
+owner = "@acme/care"
+description = "Is it?"
+[data]
+source = "replay"
+as_of = "2026-07-01"
+[split]
+method = "time"
+[evaluate]
+metrics = ["roc_auc"]
+[gate]
+margin = 0.01
+slice_margin = 0.05
+"""
+
+# What each answer must hold: a fast wrong answer is no answer.
+HOLDS = {
+    "python -c pass": "",
+    "mlops --help": "Stages, in the order",
+    "mlops models": "model_19",
+    "mlops report": "report",
+    "dvc --version": "3.",
+    "mlflow --version": "mlflow, version",
+}
+
+
+def main() -> int:
+    """Measure, print, write `results/startup.json`; 1 when a verb misses the goal or answers wrongly."""
+    found = harness.versions("dvc", "mlflow", "mlops")
+    with tempfile.TemporaryDirectory() as scratch:
+        root = _repository(Path(scratch))
+        runs = harness.interleave(_peers(root), repeats=15, warm_up=2)
+    correct = {name: all(HOLDS[name] in one.output for one in ones) for name, ones in runs.items()}
+    bare = harness.median(runs["python -c pass"])
+    above = {name: harness.median(ones) - bare for name, ones in runs.items() if name.startswith("mlops ")}
+    print(f"\n{MODELS} models\n{harness.table(runs, against='python -c pass', correct=correct)}\n")
+    summary = {"above_bare_s": {name: round(seconds, 4) for name, seconds in above.items()}, "models": MODELS}
+    harness.write("startup", {"versions": found, "correct": correct, "runs": harness.values(runs), **summary})
+    if not all(correct.values()):
+        print(f"Wrong answers: {', '.join(name for name, right in correct.items() if not right)}.")
+        return 1
+    return harness.judge({f"{name}, seconds above bare Python": (seconds, GOAL_S) for name, seconds in above.items()})
+
+
+def _repository(root: Path) -> Path:
+    """A repository with models that the gate has judged; no package of it is installed."""
+    sys.path.insert(0, str(SOURCE.parent / "tests"))
+    import evidence
+
+    (root / "packages" / "mlops").mkdir(parents=True)
+    for number, found in enumerate(evidence.many(MODELS)):
+        name = f"model_{number}"
+        for path, text in (
+            (root / "models" / name / "model.toml", TOML),
+            (root / "reports" / name / "evidence.json", json.dumps({**found, "model": name})),
+        ):
+            path.parent.mkdir(parents=True)
+            path.write_text(text, encoding="utf-8")
+    return root
+
+
+def _peers(root: Path) -> dict[str, Callable[[], harness.Run]]:
+    """Each command as a function; `mlops` runs from its source on a Python that sees no installed package."""
+    programs = Path(sys.executable).parent
+    # Without `-S -s` Python would read the site-packages of this environment, which a bare runner does not have.
+    bare = [sys.executable, "-S", "-s"]
+    commands = {
+        "python -c pass": [*bare, "-c", "pass"],
+        "mlops --help": [*bare, "-m", "mlops", "--help"],
+        "mlops models": [*bare, "-m", "mlops", "models"],
+        "mlops report": [*bare, "-m", "mlops", "report"],
+        "dvc --version": [str(programs / "dvc"), "--version"],
+        "mlflow --version": [str(programs / "mlflow"), "--version"],
+    }
+    env = {"PYTHONPATH": str(SOURCE), "DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return {name: partial(harness.run, command, cwd=root, env=env) for name, command in commands.items()}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
