@@ -44,7 +44,8 @@ format: $(READY) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 bench: $(READY) ## Measure against the peers; slow, and only ratios count
-	$(BIN)/python -m benchmarks
+	@uv sync --quiet --group bench
+	@for script in rendering contract noop startup; do $(BIN)/python benchmarks/$$script.py || code=1; done; exit $${code:-0}
 
 clean: ## Remove what the commands made
 	rm -rf build .venv .tools .mypy_cache .pytest_cache .ruff_cache

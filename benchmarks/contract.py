@@ -255,7 +255,16 @@ def main() -> int:
         goals[f"{size['rows']:,} rows, wrong answers"] = (float(not size["correct"]["mlops check"]), 0.0)
     load = os.getloadavg()[0]
     harness.write("contract", {"versions": versions, "load": round(load, 2), "sizes": sizes})
-    lines = ["# Contract check, whole process", "", ", ".join(f"{key} {value}" for key, value in versions.items()), ""]
+    lines = [
+        "# Contract check, whole process",
+        "",
+        ", ".join(f"{key} {value}" for key, value in versions.items()),
+        "",
+        "Medians of interleaved runs; `correct` means the same count per column and check as pandera on pandas.",
+        "Pandera on polars counts NaN as a value that is too large, so its counts differ on this data.",
+        "`cold` compiles the contract with pandera first, as the first check after a change of `contract.py` does.",
+        "",
+    ]
     for size in sizes:
         lines += [
             f"## {size['rows']:,} rows, {size['columns']} columns, {size['repeats']} rounds",

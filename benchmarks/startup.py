@@ -1,6 +1,6 @@
 """How long until a fast verb has answered? Whole processes, next to bare Python and to the command lines of peers.
 
-Goal: `mlops --help`, `models` and `report` within 0.1 s of `python -c pass`, and they need no package at all.
+Goal: `mlops --help`, `models` and the `report` of one model within 0.1 s of `python -c pass`, and they need no package at all.
 Run it with the generated project's tools installed: `python benchmarks/startup.py`.
 """
 
@@ -38,7 +38,8 @@ HOLDS = {
     "python -c pass": "",
     "mlops --help": "Stages, in the order",
     "mlops models": "model_19",
-    "mlops report": "report",
+    "mlops report of one": "1 passed. Report:",
+    f"mlops report of {MODELS}": "15 passed. Report:",
     "dvc --version": "3.",
     "mlflow --version": "mlflow, version",
 }
@@ -59,7 +60,9 @@ def main() -> int:
     if not all(correct.values()):
         print(f"Wrong answers: {', '.join(name for name, right in correct.items() if not right)}.")
         return 1
-    return harness.judge({f"{name}, seconds above bare Python": (seconds, GOAL_S) for name, seconds in above.items()})
+    # The report of many models is mostly their text and no start; it is shown and not judged.
+    starts = {name: seconds for name, seconds in above.items() if not name.endswith(f"of {MODELS}")}
+    return harness.judge({f"{name}, seconds above bare Python": (seconds, GOAL_S) for name, seconds in starts.items()})
 
 
 def _repository(root: Path) -> Path:
@@ -88,7 +91,8 @@ def _peers(root: Path) -> dict[str, Callable[[], harness.Run]]:
         "python -c pass": [*bare, "-c", "pass"],
         "mlops --help": [*bare, "-m", "mlops", "--help"],
         "mlops models": [*bare, "-m", "mlops", "models"],
-        "mlops report": [*bare, "-m", "mlops", "report"],
+        "mlops report of one": [*bare, "-m", "mlops", "report", "model_0"],
+        f"mlops report of {MODELS}": [*bare, "-m", "mlops", "report"],
         "dvc --version": [str(programs / "dvc"), "--version"],
         "mlflow --version": [str(programs / "mlflow"), "--version"],
     }

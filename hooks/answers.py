@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from cookiecutter.exceptions import FailedHookException
-from hooks.pre_gen_project import MARKS, PRODUCT, SCAFFOLD, problems, shown
 from jinja2 import Environment
 from jinja2.ext import Extension
+
+from hooks.pre_gen_project import MARKS, PRODUCT, SCAFFOLD, problems, shown
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -1,10 +1,12 @@
 """How tests get a project: `bake` renders one from answers; `installed` is one with its environment, made once."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.rendering import commit, make, render
 
 Bake = Callable[..., Path]
@@ -40,8 +42,9 @@ def bake(tmp_path: Path) -> Bake:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A default project after `make setup`, its lock committed; never change it, copy it with `project`."""
+    """A default project after `make setup`, its lock committed; tests change it through `project`."""
     root = render(tmp_path_factory.mktemp("installed"), {})
     make(root, "setup")
     commit(root, "Lock")
+    subprocess.run(["git", "tag", "installed"], cwd=root, check=True)
     return root

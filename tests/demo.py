@@ -132,9 +132,7 @@ def main() -> int:
 
     step(6, "What a pull request would show")
     evidence = json.loads((project / "reports" / model / "evidence.json").read_text())
-    print(f"Verdict on {model}: {evidence['verdict']['verdict']}")
-    for reason in evidence["verdict"]["reasons"]:
-        print(f"  {reason}")
+    print(f"{model} {evidence['version']}: {evidence['verdict']['verdict']}")
     print(f"""
 Report: {project / "reports" / "report.html"}
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cookiecutter.main import cookiecutter
+
 from hooks.post_gen_project import DEBRIS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cookiecutter.exceptions import FailedHookException
+
 from hooks import post_gen_project
 from hooks.answers import first_model
 from hooks.pre_gen_project import problems

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from tests.combinations import COMBINATIONS, name
 from tests.conftest import Bake
 from tests.rendering import PRODUCT, PROMPTS, ROOT, SETTINGS, command, files, render, template

@@ -108,8 +108,8 @@ def blank(value: Any) -> list[Any]:
 
 
 def paths(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The place of every part of `value`: keys and indices from the top."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    """The place of every part of `value`: keys and indices from the top; of a list its first part, all are alike."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
     return [before] + [path for key, item in inner for path in paths(item, (*before, key))]
 
 
@@ -311,6 +311,9 @@ def _contract(most: float) -> dict[str, Any]:
         "owner": "@acme/care",
         "description": "Biopsies",
         "freshness_days": 30,
+        "strict": True,
+        "unique_together": [],
+        "custom": [],
         "columns": columns,
     }
 
@@ -323,6 +326,7 @@ def _column(
         "dtype": dtype,
         "nullable": False,
         "unique": unique,
+        "required": True,
         "checks": list(checks),
         "custom": [],
         "role": role,

@@ -13,7 +13,6 @@ import pandera.errors
 import polars as pl
 import pytest
 
-from mlops.data.casting import DTYPES
 from mlops.data import check as check_module
 from mlops.data.check import HIDDEN, SHOWN, CheckResult, check_files
 from mlops.data.compile import compile_contract, custom_runner
@@ -237,8 +236,12 @@ def only(result: CheckResult) -> Any:
     return result.violations[0]
 
 
-def test_the_first_offending_rows_are_shown_over_all_files(tmp_path: Path) -> None:
-    """Row numbers count on from file to file, and no more than five are shown."""
+@pytest.mark.parametrize("batch", [500_000, 100, 7])
+def test_the_first_offending_rows_are_shown_over_all_files(
+    batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row numbers count on from file to file and from batch to batch, and no more than five are shown."""
+    monkeypatch.setattr(check_module, "BATCH", batch)
     frame = pl.DataFrame({"x": [1.0] * 700 + [-1.0, -2.0] + [1.0] * 298 + [-3.0] * 40})
     one = only(check_frame(tmp_path, contract_text("x: float = pa.Field(ge=0)"), frame, files=3))
     assert (one.check, one.count, one.share) == ("ge 0", 42, 42 / 1040)

@@ -197,6 +197,19 @@ def test_a_broken_lock_on_the_default_branch_is_refused(cheap: Model) -> None:
         champion.locate(cheap)
 
 
+def test_a_lock_that_was_broken_once_and_mended_blocks_nothing(cheap: Model) -> None:
+    """History keeps every mistake; the champion is what the branch holds now."""
+    (cheap.folder / "dvc.lock").write_text("stages: [\n")
+    commit(cheap)
+    (cheap.folder / "dvc.lock").unlink()
+    version = train(cheap, "one")
+    promoted = commit(cheap)
+    found = find(cheap)
+    assert found is not None
+    assert (found.version, found.promoted.commit) == (version, promoted)
+    assert champion.previous(cheap, found) is None
+
+
 def test_a_reset_counts_once(cheap: Model) -> None:
     """The reset under which the champion was promoted is spent; another reason is another reset."""
     (cheap.folder / "model.toml").write_text('[gate]\nchampion = "reset"\nreason = "Another device measures now."\n')

@@ -252,7 +252,7 @@ def _argument(text: str) -> dict[str, Any]:
         ("ConstructorFromReduceNode", "numpy", "memmap"),
         ("ConstructorFromReduceNode", "subprocess", "Popen"),
         ("ConstructorFromReduceNode", "sklearn.utils.parallel", "Path"),
-        ("ConstructorFromReduceNode", "sklearn.utils._joblib", "Memory"),
+        ("ConstructorFromReduceNode", "sklearn.metrics.pairwise", "partial"),
         ("ConstructorFromReduceNode", "no_such_package", "Model"),
         ("ConstructorFromReduceNode", "sklearn_evil", "Model"),
     ],
@@ -339,3 +339,12 @@ def test_rows_without_a_target_are_refused() -> None:
     """A gap in the target is counted and named."""
     with pytest.raises(Refusal, match="toy: 1 rows have no outcome"):
         frames.target(pl.DataFrame({"outcome": [1, None]}), "outcome", task="classification", where="toy")
+
+
+def test_rows_that_the_estimator_cannot_take_are_refused(toy: Path) -> None:
+    """An infinite number, and no row at all, are answered in two lines that name the model."""
+    exported, new = export.load(toy), rows(5, seed=2)
+    with pytest.raises(Refusal, match=r"toy: the model cannot predict these rows: ValueError: .*infinity"):
+        exported.predict(new.with_columns(size=pl.lit(float("inf"))))
+    with pytest.raises(Refusal, match="toy: there are no rows to predict"):
+        exported.predict(new.head(0))

@@ -32,9 +32,7 @@ ORACLES: dict[str, Oracle] = {
     "brier": lambda y, p, w: sk.brier_score_loss(y, p[:, 1] if p.shape[1] == 2 else p, sample_weight=w),
     "accuracy": lambda y, p, w: sk.accuracy_score(y, _labels(p), sample_weight=w),
     "balanced_accuracy": lambda y, p, w: sk.balanced_accuracy_score(y, _labels(p), sample_weight=w),
-    "f1": lambda y, p, w: sk.f1_score(
-        y, _labels(p), sample_weight=w, average="binary" if p.shape[1] == 2 else "macro"
-    ),
+    "f1": lambda y, p, w: sk.f1_score(y, _labels(p), sample_weight=w, average="binary" if p.shape[1] == 2 else "macro"),
     "precision": lambda y, p, w: sk.precision_score(
         y, _labels(p), sample_weight=w, average="binary" if p.shape[1] == 2 else "macro"
     ),

@@ -19,7 +19,7 @@ from mlops.workspace import Model
 PIPELINE = """\
 stages:
   first:
-    cmd: cat source.txt > made.txt && echo first >> ../../ran.log
+    cmd: cat source.txt > made.txt && echo first | tee -a ../../ran.log > /dev/null
     deps: [source.txt]
     outs: [made.txt]
   second:
@@ -231,9 +231,8 @@ def test_a_damaged_cache_is_mended_from_the_working_folder(
     damage(cached(cheap.root, md5), protect=writable == "read-only")
     capfd.readouterr()
     assert storage.repro(cheap) == ()
-    assert "damaged file(s) of made.txt in DVC's cache were removed; put back from the working folder" in (
-        capfd.readouterr().err
-    )
+    said = "cheap: 1 damaged file of made.txt removed from DVC's cache; put back from the working folder.\n"
+    assert capfd.readouterr().err == said
     assert cached(cheap.root, md5).read_bytes() == b"hello from cheap\n"
     assert storage.repro(cheap) == ()
     assert capfd.readouterr().err == ""
@@ -245,9 +244,11 @@ def test_a_damaged_file_of_a_folder_is_mended_too(cheap: Model) -> None:
     digest = storage.locked_export(lock_text(cheap))
     assert digest
     inner = hashlib.md5(b"sorts between").hexdigest()
-    for name in (inner, digest):
-        damage(cached(cheap.root, name), protect=True)
+    for names in ((inner,), (digest,), (inner, digest)):
+        for name in names:
+            damage(cached(cheap.root, name), protect=True)
         assert storage.repro(cheap) == ()
+        # What was put back is whole: fetching verifies every file, and there is no remote to help.
         storage.fetch(cheap.root, digest, cheap.root / "fetched")
         assert same(cheap.export, cheap.root / "fetched")
 
@@ -458,3 +459,17 @@ def test_fetching_replaces_what_was_there(cheap: Model) -> None:
     (cheap.root / "fetched" / "old").write_text("old")
     storage.fetch(cheap.root, digest, cheap.root / "fetched")
     assert same(cheap.export, cheap.root / "fetched")
+
+
+def test_with_pull_what_was_made_elsewhere_is_fetched_and_not_made_again(cheap: Model) -> None:
+    """A machine with an empty cache brings only what a changed stage reads, and runs only that stage."""
+    storage.repro(cheap)
+    remote(cheap.root)
+    subprocess.run(["dvc", "push", "-q"], cwd=cheap.folder, check=True)
+    shutil.rmtree(cheap.root / ".dvc" / "cache")
+    shutil.rmtree(cheap.export)
+    (cheap.folder / "made.txt").unlink()
+    assert storage.repro(cheap, pull=True) == ()
+    (cheap.folder / "make.py").write_text(MAKE + "# changed\n")
+    assert storage.repro(cheap, pull=True) == ("second",)
+    assert ran(cheap.root) == ["first", "second", "second"]

@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import mlflow.pyfunc
 import mlflow.sklearn
@@ -487,7 +487,7 @@ def aliases(model: Model) -> dict[str, str]:
 
 
 def test_aliases_follow_git(remote: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A pull request has its challenger; a merge moves the champion; a revert moves it back; saying it twice is nothing."""
+    """A pull request has its challenger; a merge moves the champion, a revert moves it back; twice changes nothing."""
     first = trained(remote)
     tracking.log_training(**first)
     one = first["version"]
@@ -593,7 +593,7 @@ def test_a_broken_embedded_store_costs_one_line(tumour: Model, capfd: pytest.Cap
 class _Door(BaseHTTPRequestHandler):
     """Writes down what credentials it was shown, and refuses."""
 
-    seen: list[str] = []
+    seen: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.seen.append(self.headers.get("Authorization", ""))

@@ -96,7 +96,7 @@ def test_a_name_that_is_no_models_leads_nowhere(project: Path, name: str) -> Non
 def test_a_folder_that_lost_its_model_toml_is_named(project: Path) -> None:
     """It is there, so "no such model" would puzzle."""
     (project / "models" / "tumour" / "model.toml").unlink()
-    with pytest.raises(Refusal, match="models/tumour has no model.toml"):
+    with pytest.raises(Refusal, match=r"models/tumour has no model\.toml"):
         workspace.find_model(project, "tumour", project)
 
 

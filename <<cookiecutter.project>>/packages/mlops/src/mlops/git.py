@@ -17,8 +17,9 @@ def run(root: Path, *arguments: str) -> str:
             "git is not installed.", do="Install git: the champion and the lineage are read from it."
         ) from None
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise Refusal(f"git {arguments[0]} failed: {said[-1] if said else 'no message'}", do=f"It ran in {root}.")
+        # The first line says what is wrong; hints and usage may follow it.
+        said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise Refusal(f"git {arguments[0]} failed: {said[0]}", do=f"It ran in {root}.")
     return done.stdout
 
 

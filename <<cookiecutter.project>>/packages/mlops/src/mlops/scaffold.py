@@ -18,27 +18,39 @@ if TYPE_CHECKING:
 
 LONGEST = 50
 
-TAKEN = frozenset(
-    # Folders and packages of this repository, now or later.
-    "mlops serve workspace models model packages package data export plots reports scaffold deploy monitoring docs "
-    "src tests test code behaviour performance contract ingest conftest "
-    # What this repository installs: a workspace member of the same name would stand in its place.
-    "adlfs alembic altair annotated_types anyio arrow attr attrs azure bcrypt billiard binaryornot boto3 botocore "
-    "celery certifi cffi charset_normalizer click cloudpickle colorama configobj contourpy cookiecutter cryptography "
-    "cycler dask dateutil dictdiffer diskcache distributed distro docker dotenv dpath duckdb duckdb_engine dulwich dvc "
-    "dvc_azure dvc_data dvc_gs dvc_http dvc_objects dvc_render dvc_s3 dvc_task entrypoints fairlearn fastapi filelock "
-    "flask flatten_dict flufl fonttools fsspec funcy gcsfs gitdb git gitpython google graphene graphql greenlet gto "
-    "gunicorn h11 hatchling httpx huey hydra hypothesis idna iniconfig iterative jinja2 jmespath joblib jose kiwisolver "
-    "kombu librt llvmlite locket mako markdown markdown_it markupsafe matplotlib mdurl mlflow mlflow_skinny "
-    "mlflow_tracing mpl_toolkits msgpack mypy mypy_extensions narwhals networkx numba numpy omegaconf opentelemetry "
-    "orjson packaging pandas pandas_stubs pandera partd pathspec pil pillow pip platformdirs pluggy polars prettytable "
-    "prompt_toolkit proto protobuf psutil pyarrow pyasn1 pycparser pydantic pydantic_core pydot pygit2 pygments "
-    "pygtrie pyparsing pytest pytz pyyaml requests rich rsa ruamel ruff s3fs s3transfer scikit_learn scipy scmrepo "
-    "semver setuptools shap shortuuid shtab six sklearn skops slicer slugify smmap sortedcontainers sqlalchemy "
-    "sqlparse sqltrie starlette tabulate tblib threadpoolctl tomlkit toolz tornado tqdm typeguard typer "
-    "typing_extensions typing_inspect typing_inspection tzdata tzlocal urllib3 uv uvicorn vine voluptuous wcwidth "
-    "werkzeug wheel yaml yarl zict zipp".split()
-)
+# Folders and packages of this repository, now or later.
+OURS = """
+mlops serve workspace models model packages package data export plots reports scaffold deploy monitoring docs src
+tests test code behaviour performance contract ingest conftest
+"""
+# What this repository installs: a workspace member of the same name would stand in its place.
+INSTALLED = """
+adbc_driver_duckdb adlfs aiobotocore aiohappyeyeballs aiohttp aiohttp_retry aioitertools aiosignal alembic altair amqp
+annotated_doc annotated_types antlr4 antlr4_python3_runtime anyascii anyio appdirs argcomplete arrow ast_serialize
+asyncssh atpublic attr attrs azure azure_core azure_identity azure_storage_blob bcrypt billiard binaryornot blinker
+boto3 botocore cachetools celery certifi cffi charset_normalizer click click_didyoumean click_plugins click_repl
+cloudpickle colorama configobj contourpy cookiecutter cryptography cycler dask databricks databricks_sdk dateutil
+decorator deprecated dictdiffer diskcache distributed distro docker dotenv dpath duckdb duckdb_engine dulwich dvc
+dvc_azure dvc_data dvc_gs dvc_http dvc_objects dvc_render dvc_s3 dvc_studio_client dvc_task entrypoints fairlearn
+fastapi filelock flask flask_cors flatten_dict flufl flufl_lock fonttools frozenlist fs fsspec funcy gcsfs git gitdb
+gitpython google google_api_core google_auth google_auth_oauthlib google_cloud_core google_cloud_storage grandalf
+graphene graphql graphql_core graphql_relay greenlet gto gunicorn h11 hatchling httpcore httpx huey hydra hydra_core
+hypothesis idna importlib_metadata importlib_resources iniconfig isodate iterative iterative_telemetry itsdangerous
+jinja2 jmespath joblib jose jsonschema kiwisolver knack kombu librt llvmlite locket mako markdown markdown_it
+markdown_it_py markupsafe matplotlib mdurl mlflow mlflow_skinny mlflow_tracing mpl_toolkits msal msal_extensions
+msgpack multidict mypy mypy_extensions mypyc narwhals networkx numba numpy oauthlib omegaconf opentelemetry
+opentelemetry_api opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions orjson packaging pandas
+pandas_stubs pandera partd pathspec pil pillow pip pkg_resources platformdirs pluggy polars polars_runtime_32
+prettytable prompt_toolkit propcache proto protobuf psutil public py py_spy pyarrow pyasn1 pyasn1_modules pycparser
+pydantic pydantic_core pydantic_settings pydevd_plugins pydot pygit2 pygments pygtrie pylab pyparsing pytest
+python_dateutil python_dotenv python_slugify pytz pywin32 pyyaml requests requests_oauthlib rich rsa ruamel
+ruamel_yaml ruff s3fs s3transfer scikit_learn scipy scmrepo semver setuptools shap shortuuid shtab six skinny sklearn
+skops slicer slugify smmap sortedcontainers sqlalchemy sqlparse sqltrie starlette tabulate tblib threadpoolctl tlz
+tomlkit toolz tornado tqdm typeguard typer types_pyyaml typing_extensions typing_inspect typing_inspection tzdata
+tzlocal urllib3 uv uvicorn validate vine voluptuous waitress wcwidth werkzeug wheel wrapt yaml yarl zc zc_lockfile
+zict zipp
+"""
+TAKEN = frozenset((OURS + INSTALLED).split())
 
 # Windows keeps these for devices, whatever the extension.
 DEVICES = frozenset(
@@ -101,7 +113,9 @@ def render(root: Path, **answers: str) -> None:
     name = answers["name"]
     do = "Choose another one, such as a word for what is predicted."
     if why := problem(name):
-        raise Refusal(f"{ascii(name) if len(name) <= 60 else ascii(name[:57] + '...')} cannot name a model: it {why}.", do=do)
+        raise Refusal(
+            f"{ascii(name) if len(name) <= 60 else ascii(name[:57] + '...')} cannot name a model: it {why}.", do=do
+        )
     if (root / "models" / name).exists():
         raise Refusal(f"The model {name!r} exists already.", do=do)
     write(root / "models", rendered(root / ".scaffold" / "model", answers))

@@ -362,25 +362,31 @@ def _mend(model: Model, repo: Any, stages: list[Any]) -> None:
 
     DVC trusts a cached file that is read-only; here every file that `dvc.lock` names is compared with its digest,
     read again only when its size or time changed since DVC wrote it.
-    What cannot be put back is fetched from the remote, or made again by its stage.
+    What cannot be put back is made again by its stage, or fetched from the remote when the run pulls.
     """
-    for stage in stages:
-        for out in stage.outs:
-            if not (out.use_cache and out.hash_info and out.protocol == "local"):
-                continue
+    for out in (out for stage in stages for out in stage.outs):
+        if not (out.use_cache and out.hash_info and out.protocol == "local"):
+            continue
+        # A folder's files can be looked at only once its listing is whole again: hence twice.
+        for _ in range(2):
             damaged = _damaged(out)
             if not damaged:
-                continue
-            try:
-                whole = out.exists and not out.changed_checksum()
-                if whole:
-                    out.commit()
-                    whole = not out.changed_cache()
-            except Exception as error:
-                _say(f"{model.name}: {out} could not be put back into the cache: {_line(error)}")
-                whole = False
-            how = "put back from the working folder" if whole else "its stage makes it again"
-            _say(f"{model.name}: {damaged} damaged file(s) of {out} in DVC's cache were removed; {how}.")
+                break
+            how = "put back from the working folder" if _put_back(model, out) else "its stage makes it again"
+            files = "1 damaged file" if damaged == 1 else f"{damaged} damaged files"
+            _say(f"{model.name}: {files} of {out} removed from DVC's cache; {how}.")
+
+
+def _put_back(model: Model, out: Any) -> bool:
+    """Whether the working folder still has the output as the lock names it, and the cache has it again."""
+    try:
+        if not out.exists or out.changed_checksum():
+            return False
+        out.commit()
+        return not out.changed_cache()
+    except Exception as error:
+        _say(f"{model.name}: {out} could not be put back into DVC's cache: {_line(error)}")
+        return False
 
 
 def _damaged(out: Any) -> int:

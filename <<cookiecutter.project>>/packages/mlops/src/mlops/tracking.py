@@ -325,11 +325,11 @@ def _log(store: _Store, model: Model, version: str, training: Training) -> "Run"
 
 
 def _log_params(client: "MlflowClient", run: "Run", params: Mapping[str, Any]) -> None:
-    """Parameters as text; MLflow never changes one, so those that are there already stay."""
+    """Parameters as text; those that are there already are the same, because the version is."""
     from mlflow.entities import Param
 
     texts = {_name(key): str(value)[:_LONGEST] for key, value in params.items()}
-    entities = [Param(key, text) for key, text in sorted(texts.items()) if key not in run.data.params]
+    entities = [Param(key, text) for key, text in sorted(texts.items())]
     for start in range(0, len(entities), _BATCH):
         client.log_batch(run.info.run_id, params=entities[start : start + _BATCH])
 

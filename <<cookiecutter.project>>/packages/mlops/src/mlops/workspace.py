@@ -98,11 +98,11 @@ def find_model(root: Path, name: str | None, here: Path) -> Model:
     name = name.removeprefix("models/").rstrip("/")
     if name in known:
         return Model(root, name)
-    if name.isidentifier() and (root / "models" / name).is_dir():
+    if any(path.name == name for path in (root / "models").iterdir() if path.is_dir()):
         raise Refusal(f"models/{name} has no model.toml.", do="Restore it, or take that folder away.")
     near = difflib.get_close_matches(name, known, n=1)
     raise Refusal(
-        f"There is no model {name!r}.",
+        f"There is no model {name[:100]!r}.",
         do=f"Did you mean {near[0]!r}?" if near else f"Known models: {listing(known)}.",
     )
 

@@ -34,6 +34,7 @@ SHOWN = 100
 LENGTH = 80
 """Most characters of a value that is shown."""
 HIDDEN = "hidden: personal data"
+FEW = 8
 _LONGEST = 2**32 - 1
 
 
@@ -174,7 +175,7 @@ def _check(
     newest = facts.get("newest")
     newest = newest.date() if isinstance(newest, dt.datetime) else newest
     found += _stale(contract, as_of, newest, rows)
-    violations = _with_examples(scan, schema, contract, found, rows)
+    violations = _with_examples(scan, contract, found, rows)
     if custom is not None and contract.has_custom:
         violations += _custom_violations(scan, schema, contract, custom, rows)
     order = {column.name: n for n, column in enumerate(contract.columns)}
@@ -257,6 +258,9 @@ def broken_by(check: Check, dtype: str) -> Callable[[pl.Expr], pl.Expr]:
             return lambda value: value != wanted
         case "ne":
             return lambda value: value == wanted
+        case "isin" if dtype == "str" and 0 < len(wanted) <= FEW:
+            # Comparing short text a few times is faster than looking it up.
+            return lambda value: pl.all_horizontal(value != one for one in wanted)
         case "isin":
             return lambda value: value.is_in(wanted).not_()
         case "notin":
@@ -360,31 +364,33 @@ def _normal(name: str, dtype: pl.DataType) -> pl.Expr:
     return pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
 
 
-def _with_examples(
-    scan: pl.LazyFrame,
-    schema: pl.Schema,
-    contract: Contract,
-    found: list[_Found],
-    rows: int,
-) -> list[Violation]:
-    """The violations with their first rows: a second look at the data, which ends at the last of them."""
-    numbered = scan.with_row_index("__row")
-    asked = [n for n, one in enumerate(found[:SHOWN]) if one.broken is not None]
-    queries = []
-    for one in (found[n] for n in asked):
-        assert one.broken is not None
-        queries.append(numbered.filter(one.broken).select("__row", *one.columns).head(EXAMPLES))
-    answers = pl.collect_all(queries, engine="streaming") if queries else []
-    examples = {n: answer.rows() for n, answer in zip(asked, answers, strict=True)}
+def _with_examples(scan: pl.LazyFrame, contract: Contract, found: list[_Found], rows: int) -> list[Violation]:
+    """The violations with their first rows: a second look at the data, which ends as soon as all have theirs.
+
+    It goes batch by batch over the columns that are still asked for, because many filters at once hold many buffers.
+    """
+    examples: list[list[tuple[int, Any]]] = [[] for _ in found]
+    asked = {n: one.broken for n, one in enumerate(found[:SHOWN]) if one.broken is not None}
+    for start in range(0, rows, BATCH):
+        if not asked:
+            break
+        names = sorted({name for n in asked for name in found[n].columns})
+        batch = scan.select(names).slice(start, BATCH).with_row_index("__row", offset=start).collect(engine="streaming")
+        for n, broken in list(asked.items()):
+            one, kept = found[n], examples[n]
+            first = batch.lazy().filter(broken).select("__row", *one.columns).head(EXAMPLES - len(kept)).collect()
+            kept += [(row, _shown(one.columns, values, contract)) for row, *values in first.rows()]
+            if len(kept) == min(EXAMPLES, one.count):
+                del asked[n]
     return [
         Violation(
             column=", ".join(one.columns),
             check=one.check,
             count=one.count,
             share=one.count / rows,
-            examples=tuple((row, _shown(one.columns, values, contract)) for row, *values in examples.get(n, ())),
+            examples=tuple(kept),
         )
-        for n, one in enumerate(found)
+        for one, kept in zip(found, examples, strict=True)
     ]
 
 

@@ -70,7 +70,7 @@ def load_class(path: Path) -> Any:
         if not (inspect.isclass(found) and issubclass(found, pa.DataFrameModel)):
             raise Refusal(
                 f"{_short(path)} has no class Contract(pa.DataFrameModel).",
-                do="Write one with `import pandera.polars as pa`; docs/how-to/data-contract.md shows how.",
+                do="Write one with `import pandera.polars as pa`; docs/how-to/own-data.md shows how.",
             )
         found.to_schema()
     except Refusal:
@@ -91,8 +91,8 @@ def _compile(path: Path) -> Contract:
     freshness = settings.get("freshness_days")
     if freshness is not None and (type(freshness) is not int or freshness < 0):
         raise Refusal(f"{where}: freshness_days is {freshness!r}.", do="It must be a whole number of days, or None.")
-    if schema.parsers or any(column.parsers or column.default is not None for column in schema.columns.values()):
-        raise Refusal(f"{where} changes data (a parser or a default).", do="A contract only checks; do it in ingest.")
+    if any(column.default is not None for column in schema.columns.values()):
+        raise Refusal(f"{where} changes data (a default).", do="A contract only checks; fill values in with ingest.")
     contract = Contract(
         source=digest(path),
         owner=str(settings.get("owner", "")),

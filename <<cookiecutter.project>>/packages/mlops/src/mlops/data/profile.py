@@ -84,8 +84,10 @@ def _edges(numbers: np.ndarray, bins: int) -> np.ndarray:
     finite = numbers[np.isfinite(numbers)]
     if not len(finite):
         return np.array([])
-    # An observed value as an edge, not one between two: integers keep bins that mean something.
-    edges = np.unique(np.quantile(finite, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
+    # An observed value as an edge, not one between two: whole numbers keep bins that mean something. The positions are
+    # counted in integers, because a share such as 0.3 times the length is often a hair above a whole number.
+    positions = [-(-k * len(finite) // bins) - 1 for k in range(1, bins)]
+    edges = np.unique(np.partition(finite, positions)[positions])
     return np.asarray(edges[edges < finite.max()])
 
 

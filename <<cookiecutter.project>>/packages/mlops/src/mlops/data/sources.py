@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ def locate(model: str, source: str) -> Place:
 def _open(model: Model, place: Place, data: Data, folder: Path) -> pl.LazyFrame:
     """The source's rows, lazily; what is not a local file is brought into `folder` first."""
     if place.value == "replay":
-        return _replay(model, dt.date.fromisoformat(data.as_of))
+        return replay(model, dt.date.fromisoformat(data.as_of))
     scheme = place.value.partition("://")[0].partition("+")[0] if "://" in place.value else ""
     if data.query:
         return _query(place, data, folder)
@@ -160,7 +161,7 @@ def _open(model: Model, place: Place, data: Data, folder: Path) -> pl.LazyFrame:
     return _scan([Path(match) for match in matches], place)
 
 
-def _replay(model: Model, as_of: dt.date) -> pl.LazyFrame:
+def replay(model: Model, as_of: dt.date) -> pl.LazyFrame:
     """The rows that the model's own `ingest.read` gives."""
     path = model.source / model.name / "ingest.py"
     if not path.is_file():
@@ -184,7 +185,8 @@ def _replay(model: Model, as_of: dt.date) -> pl.LazyFrame:
     if isinstance(found, pl.DataFrame | pl.LazyFrame):
         return found.lazy()
     if type(found).__module__.startswith("pandas"):
-        return pl.from_pandas(found).lazy()
+        converted: pl.DataFrame = pl.from_pandas(found)
+        return converted.lazy()
     raise Refusal(
         f"{model.name}: read(as_of) in src/{model.name}/ingest.py gave a {type(found).__name__}.",
         do="Return a polars DataFrame or LazyFrame.",
@@ -226,9 +228,10 @@ def _download(place: Place, folder: Path) -> list[Path]:
 
     scheme = place.value.partition("://")[0]
     try:
-        # Only object stores list folders; in a web address, `?` and `*` mean themselves.
-        is_glob = "*" in place.value and scheme not in ("http", "https")
-        if is_glob:
+        if scheme in ("http", "https"):
+            # In a web address `?` and `*` mean themselves, and a signed one must arrive as it is written.
+            files = [fsspec.core.OpenFile(fsspec.filesystem(scheme, encoded=True), place.value)]
+        elif "*" in place.value:
             system, _, names = fsspec.get_fs_token_paths(place.value)
             files = [fsspec.core.OpenFile(system, name) for name in sorted(names)]
         else:
@@ -242,7 +245,9 @@ def _download(place: Place, folder: Path) -> list[Path]:
     except Refusal:
         raise
     except ImportError as error:
-        known = fsspec.registry.known_implementations.get(scheme, {})
+        from fsspec.registry import known_implementations
+
+        known = known_implementations.get(scheme, {})
         words = f"{known.get('err', '')} {error}"
         found = re.search(r"[Ii]nstall (?:the )?[\"']?([A-Za-z0-9_-]+)", words)
         package = {"http": "aiohttp", "https": "aiohttp"}.get(scheme) or (found[1] if found else scheme)
@@ -272,6 +277,8 @@ def _query(place: Place, data: Data, folder: Path) -> pl.LazyFrame:
         parts = []
         with engine.connect().execution_options(stream_results=True) as connection:
             result = connection.execute(statement)
+            if not result.returns_rows:
+                raise Refusal(f"{place.model}: data.query gives no rows.", do="Write a query that starts with SELECT.")
             names = list(result.keys())
             repeated = sorted({name for name in names if names.count(name) > 1})
             if repeated:
@@ -299,7 +306,10 @@ def _database_errors(place: Place) -> Iterator[None]:
 
     scheme = place.value.partition("://")[0]
     try:
-        yield
+        # Drivers warn about the URL that they were given; what they say may hold its secrets.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except sa.exc.NoSuchModuleError:
         base = scheme.partition("+")[0]
         raise _driver(place, scheme, PACKAGES.get(base, f"sqlalchemy-{base}")) from None

@@ -113,7 +113,14 @@ def _promotions(model: Model, branch: str) -> Iterator[Promoted]:
     held: Promoted | None = None
     for commit in git.commits(model.root, branch, path):
         text = git.show(model.root, commit, path)
-        digest = storage.locked_export(text) if text is not None else None
+        try:
+            digest = storage.locked_export(text) if text is not None else None
+        except Refusal as broken:
+            if held is None:
+                do = f"Mend models/{model.name}/dvc.lock on {branch}."
+                raise Refusal(f"{model.name}: {broken.what} It is the one on {branch}.", do=do) from None
+            # A lock that was broken once, and mended, hides what came before it and not what came after.
+            digest = None
         if held is not None and digest != held.digest:
             yield held
         if digest is None:

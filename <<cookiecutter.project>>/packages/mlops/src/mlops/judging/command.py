@@ -1,5 +1,6 @@
 """The verb `gate`: finds the champion, compares, judges, and writes `reports/<model>/evidence.json` for the report."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,11 @@ from mlops.judging.compare import Comparison, compare, incomparable, reordered
 from mlops.judging.gate import Case, Standing, Verdict, judge
 from mlops.learning import export, frames, metrics, slices
 from mlops.learning.export import Exported
+from mlops.reporting import card
 from mlops.workspace import Model
 
 CODES = {"passed": 0, "failed": 1, "not evaluated": 3}
-FACTS = ("metrics", "evaluation", "training", "params", "explanation", "cost", "contract", "check", "lineage")
+FACTS = ("metrics", "evaluation", "training", "params", "explanation", "cost", "contract", "check")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ def gate(model: Model) -> Outcome:
             comparison=against.comparison,
         )
     )
-    evidence = _evidence(model, config, facts, version=version, verdict=verdict, against=against)
+    evidence = _evidence(model, config, facts, challenger=challenger, verdict=verdict, against=against)
     write_json(target, evidence)
     if against.champion or against.standing.kind == "first":
         # Aliases follow what git says; where it could not be asked, they stay as they are.
@@ -77,7 +79,8 @@ def _facts(model: Model) -> dict[str, Any]:
     try:
         return {name: read_json(model.json(name), do=do) for name in FACTS}
     except Refusal as missing:
-        raise Refusal(f"{model.name}: nothing to judge: {missing.what}", do=missing.do, code=3) from None
+        what = missing.what.replace(f"{model.root}{os.sep}", "")
+        raise Refusal(f"{model.name}: nothing to judge: {what}", do=do, code=3) from None
 
 
 def _stale(model: Model) -> str:
@@ -108,6 +111,9 @@ def _against(model: Model, config: ModelConfig, challenger: Exported) -> _Agains
         found = champions.fetch(model, promoted)
     except Refusal as unknown:
         return _Against(standing=Standing(kind="unknown", because=_line(unknown)))
+    if not model.holdout.is_file():
+        because = f"{model.name}: the holdout is not on this machine; `dvc pull` in models/{model.name} fetches it."
+        return _Against(standing=Standing(kind="unknown", because=because), champion=found)
     note = "The reset in model.toml was used by that champion and no longer counts." if spent else ""
     try:
         incumbent = export.load(found.folder)
@@ -175,7 +181,7 @@ def _drift(model: Model, config: ModelConfig, reference: Mapping[str, Any]) -> l
     known = [
         column
         for column in (*contract.features, *([contract.target] if contract.target else []))
-        if _profiled_alike(column.dtype, reference["columns"].get(column.name))
+        if _profiled_alike(column.dtype, reference.get("columns", {}).get(column.name))
     ]
     current = profile(pl.scan_parquet(model.train), known, config.drift.bins, like=reference)
     found = {column.name: psi(reference["columns"][column.name], current["columns"][column.name]) for column in known}
@@ -192,11 +198,12 @@ def _evidence(
     config: ModelConfig,
     facts: Mapping[str, Any],
     *,
-    version: str,
+    challenger: Exported,
     verdict: Verdict,
     against: _Against,
 ) -> dict[str, Any]:
     found, comparison = against.champion, against.comparison
+    version = export.version(challenger.folder)
     do = f"`make train MODEL={model.name}` makes it."
     reference = read_json(found.folder / export.PROFILE, do=do) if found else None
     return {
@@ -213,6 +220,7 @@ def _evidence(
             else None
         ),
         **facts,
+        "lineage": card.lineage(challenger.manifest, version=version),
         "thresholds": _thresholds(config),
         "champion": (
             {"version": found.version, "commit": found.promoted.commit}
@@ -220,7 +228,7 @@ def _evidence(
             if found
             else None
         ),
-        "drift": None if reference is None else _drift(model, config, reference),
+        "drift": _drift(model, config, reference) if reference and model.train.is_file() else None,
         "profiles": {"challenger": read_json(model.export / export.PROFILE, do=do), "champion": reference},
     }
 

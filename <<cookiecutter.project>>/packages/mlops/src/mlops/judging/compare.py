@@ -27,6 +27,7 @@ class Pair:
     difference: Interval
 
     def to_json(self) -> dict[str, Any]:
+        """`{"champion", "challenger", "difference": {"value", "low", "high"}}`."""
         return {
             "champion": self.champion,
             "challenger": self.challenger,
@@ -43,6 +44,7 @@ class Part:
     pair: Pair
 
     def to_json(self) -> dict[str, Any]:
+        """The pair's value, with `name` and `rows`."""
         return {"name": self.name, "rows": self.rows} | self.pair.to_json()
 
 
@@ -57,6 +59,7 @@ class Comparison:
     slices: tuple[Part, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """The `comparison` of the evidence, without the champion's name."""
         return {
             "rows": self.rows,
             "rows_left_out": self.rows_left_out,

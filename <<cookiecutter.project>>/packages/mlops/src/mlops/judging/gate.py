@@ -34,6 +34,7 @@ class Verdict:
     rules: tuple[Finding, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """The `verdict` of the evidence."""
         return {
             "verdict": self.verdict,
             "reasons": list(self.reasons),
@@ -72,6 +73,7 @@ class Case:
 
     @property
     def primary(self) -> str:
+        """The metric that is compared."""
         return self.metrics[0]
 
 

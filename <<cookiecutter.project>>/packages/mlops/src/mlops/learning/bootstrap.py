@@ -70,9 +70,7 @@ def score(
 ) -> dict[str, Interval]:
     """Each metric's value on all rows with its interval; everything NaN for no rows."""
     drawn = _resampled(metrics, y, (prediction,), resamples=resamples, seed=seed)[0]
-    return {
-        metric.name: _interval(metric.value(y, prediction), drawn[metric.name], confidence) for metric in metrics
-    }
+    return {metric.name: _interval(metric.value(y, prediction), drawn[metric.name], confidence) for metric in metrics}
 
 
 def differences(

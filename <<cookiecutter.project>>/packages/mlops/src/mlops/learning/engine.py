@@ -25,7 +25,6 @@ def engine(name: str) -> Iterator[None]:
             yield
         return
     try:
-        import dask
         import distributed
     except ImportError:
         raise Refusal(
@@ -34,11 +33,10 @@ def engine(name: str) -> Iterator[None]:
         ) from None
     address = os.environ.get(ADDRESS)
     with contextlib.ExitStack() as stack:
-        # The dashboard is a web server that nobody asked for; the cluster listens on loopback only.
-        stack.enter_context(dask.config.set({"distributed.scheduler.dashboard.status.task-stream-length": 1}))
         if address:
             client = stack.enter_context(_connect(distributed, address))
         else:
+            # The dashboard is a web server that nobody asked for; the cluster listens on loopback only.
             cluster = stack.enter_context(
                 distributed.LocalCluster(
                     n_workers=max(2, joblib.cpu_count()),

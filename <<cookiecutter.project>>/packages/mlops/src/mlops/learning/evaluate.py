@@ -53,10 +53,10 @@ def evaluate(
     }
     with threadpool_limits(1, user_api="blas"):
         X = exported.features(holdout)
-        prediction = export.predict(exported.estimator, X, task)
+        prediction = exported.answer(X)
         if not np.isfinite(prediction).all():
             raise Refusal(
-                f"{name}: the model predicts something that is no number for {(~np.isfinite(prediction)).sum()} values.",
+                f"{name}: the model predicts no number for {(~np.isfinite(prediction)).sum()} values.",
                 do="Mend build() in model.py, then train again.",
             )
         others = {
@@ -100,7 +100,7 @@ def outcome(exported: export.Exported, frame: pl.DataFrame, contract: Contract, 
     task = exported.manifest["task"]
     values = frames.target(frame, frames.target_name(contract, where=where), task=task, where=where)
     if exported.classes is None:
-        return values.to_numpy(dtype=np.float64)
+        return np.asarray(values, dtype=np.float64)
     return encode(values.tolist(), exported.classes, where=where)
 
 
@@ -216,7 +216,7 @@ def _sensitivity(
         spread = float(np.nanstd(values)) if not np.isnan(values).all() else 0.0
         noise = np.random.default_rng([config.evaluate.seed, place]).normal(0, 1, len(X))
         disturbed = X.assign(**{column.name: values + config.evaluate.noise * spread * noise})
-        moved = np.abs(export.predict(exported.estimator, disturbed, config.model.task) - prediction)
+        moved = np.abs(exported.answer(disturbed) - prediction)
         # Chances sum to one, so half the sum over classes is how much of the chance has moved.
         change = moved.sum(axis=1) / 2 if moved.ndim == 2 else moved
         found.append({"feature": column.name, "change": float(change.mean())})
@@ -228,7 +228,10 @@ def _fairness(
 ) -> dict[str, Any]:
     """The metric by group and its widest gap; for two classes also the gaps in what is decided."""
     frame = MetricFrame(
-        metrics={"score": lambda true, rows: metric.value(true, prediction[rows]), "rows": lambda true, rows: len(rows)},
+        metrics={
+            "score": lambda true, rows: metric.value(true, prediction[rows]),
+            "rows": lambda true, rows: len(rows),
+        },
         y_true=y,
         y_pred=np.arange(len(y)),
         sensitive_features=pd.Series(labels, name=group),

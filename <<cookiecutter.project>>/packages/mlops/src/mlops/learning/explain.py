@@ -26,13 +26,13 @@ def explain(
     exported: export.Exported, holdout: pl.DataFrame, *, contract: Contract, config: ModelConfig, metric: Metric
 ) -> dict[str, Any]:
     """The value of `explanation.json`: how much worse the metric gets when a feature is shuffled, the worst first."""
-    seed, task = config.evaluate.seed, config.model.task
+    seed = config.evaluate.seed
     holdout = holdout.sample(MOST_ROWS, seed=seed) if holdout.height > MOST_ROWS else holdout
     y = outcome(exported, holdout, contract, where=f"{exported.manifest['model']}: the holdout")
     X = exported.features(holdout)
 
     def score(estimator: Any, rows: pd.DataFrame, truth: Any) -> float:
-        return float(better(metric, metric.value(truth, export.predict(estimator, rows, task)), 0.0))
+        return float(better(metric, metric.value(truth, exported.answer(rows)), 0.0))
 
     with threadpool_limits(1, user_api="blas"):
         found = permutation_importance(
@@ -58,8 +58,9 @@ def mean_shap(exported: export.Exported, X: pd.DataFrame, *, seed: int) -> list[
     """
     import shap
 
-    task = exported.manifest["task"]
-    texts = {column.name: sorted(X[column.name].dropna().unique()) for column in exported.columns if column.dtype == "str"}
+    texts = {
+        column.name: sorted(X[column.name].dropna().unique()) for column in exported.columns if column.dtype == "str"
+    }
     # SHAP mixes values of two rows, so text becomes its number and is read back before the model sees it.
     coded = np.column_stack(
         [
@@ -71,10 +72,8 @@ def mean_shap(exported: export.Exported, X: pd.DataFrame, *, seed: int) -> list[
     )
 
     def answer(rows: Floats) -> Floats:
-        frame = pd.DataFrame(
-            {name: _decoded(rows[:, place], texts.get(name)) for place, name in enumerate(X.columns)}
-        )
-        found = export.predict(exported.estimator, frame, task)
+        frame = pd.DataFrame({name: _decoded(rows[:, place], texts.get(name)) for place, name in enumerate(X.columns)})
+        found = exported.answer(frame)
         return found[:, 1] if found.ndim == 2 and found.shape[1] == 2 else found
 
     chosen = np.random.default_rng(seed).permutation(len(coded))

@@ -85,7 +85,20 @@ class Exported:
 
     def predict(self, frame: pl.DataFrame) -> Floats:
         """Probabilities (n, k) in the order of `classes`, or values (n,) for regression."""
-        return predict(self.estimator, self.features(frame), self.manifest["task"])
+        return self.answer(self.features(frame))
+
+    def answer(self, rows: pd.DataFrame) -> Floats:
+        """What `predict` gives, for rows that `features` made; an estimator that fails on them is refused."""
+        name = self.manifest["model"]
+        if rows.empty:
+            raise Refusal(f"{name}: there are no rows to predict.", do="Give at least one row.")
+        try:
+            return predict(self.estimator, rows, self.manifest["task"])
+        except Exception as error:
+            raise Refusal(
+                f"{name}: the model cannot predict these rows: {_line(error)}",
+                do="Mend the rows, or let build() in model.py take such values.",
+            ) from None
 
 
 def predict(estimator: Any, rows: pd.DataFrame, task: str) -> Floats:

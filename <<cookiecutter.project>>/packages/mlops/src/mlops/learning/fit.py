@@ -140,7 +140,7 @@ class Built(BaseEstimator):  # type: ignore[misc]
 def coded(y: pd.Series, classes: list[Any] | None) -> NDArray[Any]:
     """The outcome as metrics take it: codes of classes, or numbers."""
     if classes is None:
-        return y.to_numpy(dtype=np.float64)
+        return np.asarray(y, dtype=np.float64)
     return np.array([classes.index(label) for label in y], dtype=np.int64)
 
 

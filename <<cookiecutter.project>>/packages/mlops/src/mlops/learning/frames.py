@@ -67,7 +67,9 @@ def _feature(frame: pl.DataFrame, column: Feature, where: str) -> Any:
     try:
         series = frame[name].cast(kind)
     except pl.exceptions.PolarsError:
-        raise Refusal(f"{where}: {name} holds a value that is not {dtype}.", do="Give the types of the contract.") from None
+        raise Refusal(
+            f"{where}: {name} holds a value that is not {dtype}.", do="Give the types of the contract."
+        ) from None
     return series.to_numpy() if dtype in NUMBERS else np.array(series.to_list(), dtype=object)
 
 

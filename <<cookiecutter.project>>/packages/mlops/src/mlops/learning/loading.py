@@ -24,7 +24,9 @@ def build_of(model: Model) -> Build:
     path = model.source / model.name / "model.py"
     shown = path.relative_to(model.root)
     if not path.is_file():
-        raise Refusal(f"{model.name}: {shown} does not exist.", do="It defines build(params), which gives an estimator.")
+        raise Refusal(
+            f"{model.name}: {shown} does not exist.", do="It defines build(params), which gives an estimator."
+        )
     try:
         module = _import(model, path)
     # A module may end with SystemExit; whatever it does, the answer names the model and the line.

@@ -101,7 +101,7 @@ def _per_class(binary: Callable[[NDArray[np.bool_], Floats, Floats], Floats]) ->
             return binary(y == 1, prediction[:, 1], weights)
         values = [binary(y == label, prediction[:, label], weights) for label in range(classes)]
         # Unlike a mean over what is left, NaN here says that the resample lacks a class.
-        return np.stack(values, axis=1).mean(axis=1)
+        return np.asarray(np.stack(values, axis=1).mean(axis=1))
 
     return score
 

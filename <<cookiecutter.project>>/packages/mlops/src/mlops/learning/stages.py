@@ -32,15 +32,19 @@ def tune(model: Model) -> Outcome:
     with engine(config.train.engine):
         found = fit.tune(build, rows, config=config, metric=measures[0], where=model.name)
         tuned = found.candidates > 0
-        scores = fit.cross_validate(
-            build,
-            found.params,
-            rows,
-            config=config,
-            metrics=measures[:1],
-            where=model.name,
-            progress=_progress(f"{model.name}: scoring the chosen parameters"),
-        ) if tuned else {}
+        scores = (
+            fit.cross_validate(
+                build,
+                found.params,
+                rows,
+                config=config,
+                metrics=measures[:1],
+                where=model.name,
+                progress=_progress(f"{model.name}: scoring the chosen parameters"),
+            )
+            if tuned
+            else {}
+        )
     score = scores[measures[0].name]["mean"] if tuned else None
     value = {"params": found.params, "tuned": tuned, "candidates": found.candidates, "score": score}
     write_json(model.json("params"), value)

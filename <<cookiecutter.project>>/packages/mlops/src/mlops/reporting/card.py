@@ -136,8 +136,10 @@ def _text(path: Path) -> str | None:
 
 def _update(path: Path, content: str) -> None:
     """Write only what differs, so that a run that changes nothing touches nothing."""
-    if not path.exists() or path.read_bytes() != content.encode():
-        write_text(path, content)
+    # Half of a surrogate pair can stand in JSON and in no file.
+    data = content.encode("utf-8", "replace")
+    if not path.exists() or path.read_bytes() != data:
+        write_text(path, data.decode("utf-8"))
 
 
 def _write_data_card(model: Model, check: dict[str, Any]) -> None:
@@ -168,7 +170,7 @@ def _scores(metrics: dict[str, Any], evaluation: dict[str, Any]) -> str:
     overall = table(evaluation.get("overall"))
     body = [
         (text(name), shown(value), spread(facts.interval(overall.get(name))))
-        for name, value in metrics.items()
+        for name, value in sorted(metrics.items(), key=lambda one: one[0] != evaluation.get("primary"))
         if name != "rows"
     ]
     sure = facts.number(evaluation.get("confidence"))

@@ -34,13 +34,13 @@ def report(root: Path, models: Sequence[str], html: bool = False) -> Outcome:
     if html:
         try:
             # matplotlib is needed for this page only.
-            from mlops.reporting import html as page
+            from mlops.reporting.html import report as page
         except ModuleNotFoundError as error:
             raise Refusal(
                 f"report.html needs {error.name}.", do="`make setup` installs it; report.md is there."
             ) from None
         written.append(root / "reports" / "report.html")
-        write_text(written[1], page.report(evidence))
+        write_text(written[1], page(evidence))
     summaries = [facts.summary(one) for one in facts.order(evidence)]
     counts = [(verdict, sum(one.verdict == verdict for one in summaries)) for verdict in facts.VERDICTS]
     told = ", ".join(f"{count:,} {verdict}" for verdict, count in counts if count)

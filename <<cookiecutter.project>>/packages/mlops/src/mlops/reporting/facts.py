@@ -210,7 +210,7 @@ def decimals(*values: float | None) -> int:
     size = max(known, default=0.0)
     if size >= 1000 or all(value == int(value) for value in known):
         return 0
-    return next(n for n, least in enumerate((100, 10, 1, 0.001, 0), start=1) if size >= least)
+    return next(n for n, least in enumerate((100, 10, 1, 0.01, 0.001, 0), start=1) if size >= least)
 
 
 def shown(value: Any, *, sign: bool = False, places: int | None = None) -> str:

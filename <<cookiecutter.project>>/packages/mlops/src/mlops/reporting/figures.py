@@ -340,7 +340,8 @@ def folds(one: Evidence) -> Plot | None:
     """Cross-validation: each fold's score in the first metric."""
     evaluation, training = table(one.get("evaluation")), table(one.get("training"))
     scores = table(training.get("scores"))
-    metric = str(evaluation.get("primary")) if evaluation.get("primary") in scores else next(iter(scores), "")
+    primary = facts.word(evaluation.get("primary"))
+    metric = primary if primary in scores else next(iter(scores), "")
     values = [
         value for fold in items(table(scores.get(metric)).get("folds"))[:30] if (value := number(fold)) is not None
     ]

@@ -41,7 +41,7 @@ a { color: var(--challenger); }
 code { font: 13px ui-monospace, monospace; }
 .quiet { color: var(--muted); }
 .card { background: var(--paper); border: 1px solid var(--grid); border-radius: 10px; padding: 22px 26px; 
-  margin: 22px 0; overflow-wrap: anywhere; }
+  margin: 22px 0; overflow-wrap: break-word; }
 .banner { border-left: 6px solid var(--tone); background: var(--soft); }
 .good { --tone: var(--good); --soft: var(--good-soft); }
 .bad { --tone: var(--bad); --soft: var(--bad-soft); }

@@ -12,6 +12,7 @@ from typing import Any
 from mlops.reporting import facts, sections
 from mlops.reporting.facts import Summary, shown, table
 from mlops.reporting.neutral import NOTHING, label, text
+from mlops.reporting.neutral import summary as summarised
 from mlops.reporting.sections import Chart, Section
 
 LIMIT = 60_000
@@ -26,7 +27,7 @@ _STYLE = (
     '%%{init: {"xyChart": {"width": 640, "height": 340}, '
     '"themeVariables": {"xyChart": {"plotColorPalette": "#4c8eda, #e0902b"}}}}%%'
 )
-_EMPTY = "_No model has been judged: run `mlops gate` for each model, then `mlops report`._"
+_EMPTY = "No model has been judged: run `mlops gate` for each model, then `mlops report`."
 
 Evidence = dict[str, Any]
 
@@ -108,7 +109,7 @@ def _overview(models: Sequence[Evidence], summaries: Sequence[Summary], room: in
         return narrow
     counts = [(verdict, sum(one.verdict == verdict for one in left)) for verdict in facts.VERDICTS]
     told = ", ".join(f"{count:,} {verdict}" for verdict, count in counts if count)
-    return f"{narrow}\n\n_{len(left):,} more models are left out of this table: {told}._"
+    return f"{narrow}\n\n{len(left):,} more models are left out of this table: {told}."
 
 
 _WIDE = ("", "Model", "Verdict", "Metric", "Champion → challenger", "Is it better?", "What else changed")
@@ -195,14 +196,14 @@ def _details(models: Sequence[Evidence], summaries: Sequence[Summary], room: int
     absent = len(models) - len(chosen)
     parts = [chosen[n] for n in sorted(chosen)]
     if absent:
-        parts.append(f"_The details of {absent:,} models are left out here; `mlops report --html` shows all._")
+        parts.append(f"The details of {absent:,} models are left out here; `mlops report --html` shows all.")
     return "\n\n".join(parts)
 
 
 def _folded(summary: Summary, body: str, *, is_open: bool) -> str:
-    line = f"{MARKS[summary.verdict]} <b>{text(summary.model, limit=60)}</b> · {summary.verdict}"
+    line = f"{MARKS[summary.verdict]} <b>{summarised(summary.model, limit=60)}</b> · {summary.verdict}"
     if summary.challenger is not None:
-        line += f" · {text(summary.metric, limit=40)} {_other(summary)} → {shown(summary.challenger)}"
+        line += f" · {summarised(summary.metric, limit=40)} {_other(summary)} → {shown(summary.challenger)}"
     return f"<details{' open' * is_open}>\n<summary>{line}</summary>\n\n{body}\n\n</details>"
 
 
@@ -234,7 +235,7 @@ def _section(section: Section, *, most: int) -> str:
         lines += [[text(cell or None, limit=grid.limit) for cell in row] for row in grid.rows[:most]]
         parts.append("\n".join(_line(line) for line in lines))
         if len(grid.rows) > most:
-            parts.append(f"_and {len(grid.rows) - most:,} more._")
+            parts.append(f"and {len(grid.rows) - most:,} more.")
     if section.chart:
         parts.append(_mermaid(section.chart))
     return "\n\n".join(part for part in parts if part)

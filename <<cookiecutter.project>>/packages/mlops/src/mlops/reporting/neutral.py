@@ -2,7 +2,7 @@
 
 A name, a sentence or a description may hold anything: a mention, a link, HTML, half a table.
 Each function here keeps it readable and takes away its effect, for one place where text can stand:
-`text` in GitHub Markdown (paragraphs, table cells, `<summary>`), `code` as a code span there,
+`text` in GitHub Markdown (paragraphs, table cells), `summary` in its HTML blocks, `code` as a code span,
 `label` inside double quotes in a Mermaid chart, `html` in HTML text and attributes.
 GitHub looks for mentions and references after Markdown is rendered, so escaping does not stop them:
 the character that starts one is replaced by its look-alike. Standard library only.
@@ -59,9 +59,17 @@ def visible(value: Any, *, limit: int = 200) -> str:
         return "(unreadable)"
     # A hostile value may be megabytes long; nothing beyond this is looked at.
     shortened = len(given) > limit * 8
+    given = given[: limit * 8]
+    line = " ".join((given if given.isascii() and given.isprintable() else _without_invisible(given)).split())
+    if len(line) > limit or shortened:
+        line = line[: limit - 1].rstrip() + "…"
+    return line or NOTHING
+
+
+def _without_invisible(given: str) -> str:
     kept: list[str] = []
     marks = 0
-    for character in _INVISIBLE.sub("", given[: limit * 8]):
+    for character in _INVISIBLE.sub("", given):
         category = unicodedata.category(character)
         if character.isspace() or category in ("Zl", "Zp"):
             kept.append(" ")
@@ -73,16 +81,13 @@ def visible(value: Any, *, limit: int = 200) -> str:
         elif category[0] != "C":
             kept.append(character)
             marks = 0
-    line = " ".join("".join(kept).split())
-    if len(line) > limit or shortened:
-        line = line[: limit - 1].rstrip() + "…"
-    return line or NOTHING
+    return "".join(kept)
 
 
 def text(value: Any, *, limit: int = 200) -> str:
     """`value` as inline GitHub Markdown that shows its characters and does nothing.
 
-    Safe in a paragraph, a list item, a table cell and a `<summary>`: no mention, reference, link, image, HTML,
+    Safe in a paragraph, a list item and a table cell: no mention, reference, link, image, HTML,
     emphasis, formula or emoji, no line break, no cell border. `limit` counts visible characters.
     """
     line = _defused(visible(value, limit=limit))
@@ -94,6 +99,11 @@ def text(value: Any, *, limit: int = 200) -> str:
     pieces.append(_escaped(line[end:]))
     joined = "".join(pieces)
     return _BLOCK.sub(lambda start: "".join(f"&#{ord(one)};" for one in start.group()), joined)
+
+
+def summary(value: Any, *, limit: int = 60) -> str:
+    """`value` as `text` for an HTML block such as `<summary>`, where Markdown's code spans are not read."""
+    return re.sub(r"`(\w+)`", r"<code>\1</code>", text(value, limit=limit))
 
 
 def code(value: Any, *, limit: int = 80) -> str:

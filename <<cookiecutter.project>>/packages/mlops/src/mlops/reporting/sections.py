@@ -112,7 +112,11 @@ def metrics(one: Evidence) -> Section | None:
         table(one.get("metrics")),
         table(comparison.get("metrics")),
     )
-    names = [name for name in {**compared, **overall, **own} if name != "rows"]
+    primary = comparison.get("primary") or evaluation.get("primary")
+    # The metric that the gate compares is read first; the files hold them by name.
+    names = sorted(
+        (name for name in {**compared, **overall, **own} if name != "rows"), key=lambda name: name != primary
+    )
     body: list[tuple[str, ...]] = []
     for name in names:
         both = table(compared.get(name))

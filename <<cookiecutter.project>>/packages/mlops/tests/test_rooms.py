@@ -1,0 +1,118 @@
+"""The rooms of README.md are the rooms of the code: who may import whom, and which library has one door."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1]
+SOURCE = PACKAGE / "src" / "mlops"
+
+BASE = {"errors", "files", "privacy", "git"}
+NAMES = BASE | {"config", "workspace"}
+SHELL = NAMES | {"cli"}
+ROOMS = {
+    **dict.fromkeys(BASE, BASE),
+    "config": BASE,
+    "workspace": BASE | {"config"},
+    "__main__": {"cli"},
+    "cli": NAMES,
+    "storage": NAMES,
+    "data": SHELL | {"reporting"},
+    "learning": SHELL | {"data", "tracking"},
+    "tracking": NAMES | {"learning"},
+    "judging": SHELL | {"data", "learning", "reporting", "storage", "tracking"},
+    "reporting": SHELL | {"data"},
+    "pipeline": SHELL | {"reporting", "storage"},
+    "scaffold": SHELL,
+}
+DOORS = {
+    "dvc": {"storage"},
+    "dvc_data": {"storage"},
+    "dvc_objects": {"storage"},
+    "mlflow": {"tracking"},
+    "pandera": {"data.compile"},
+    "matplotlib": {"reporting.figures"},
+    "fairlearn": {"learning.evaluate"},
+    "skops": {"learning.export", "tracking"},
+    "dask": {"learning.engine"},
+    "distributed": {"learning.engine"},
+    "shap": {"learning.explain"},
+    "fsspec": {"data.sources"},
+    "sqlalchemy": {"data.sources"},
+    "jinja2": {"scaffold"},
+}
+BARE = ["cli", "config", "errors", "files", "git", "pipeline", "scaffold", "workspace"]
+BARE += ["reporting.command", "reporting.card", "reporting.markdown", "reporting.neutral"]
+
+
+def module(path: Path) -> str:
+    """The name of a module below `mlops`."""
+    return path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+
+
+def imports(code: str) -> Iterator[str]:
+    """Every module that some code names in an import, wherever it stands."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from [f"mlops.{one.name}" for one in node.names] if node.module == "mlops" else [node.module]
+
+
+def trespasses(name: str, code: str) -> list[str]:
+    """What the module `name` imports and may not."""
+    room, found = name.split(".")[0], []
+    for one in imports(code):
+        top, _, rest = one.partition(".")
+        other = rest.split(".")[0]
+        inside = top == "mlops" and other not in {room, "", "__version__"} and other not in ROOMS[room]
+        if inside or name not in DOORS.get(top, {name}):
+            found.append(one)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=module)
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    name = module(path)
+    if name in ("mlops", "__init__", "."):
+        assert list(imports(path.read_text(encoding="utf-8"))) == []
+        return
+    assert trespasses(name, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("judging.gate", "import dvc.api"),
+        ("learning.fit", "def f():\n    from mlflow import log_metric"),
+        ("reporting.markdown", "from mlops import storage"),
+        ("data.split", "from mlops.learning.metrics import METRICS"),
+        ("files", "from mlops import config"),
+        ("pipeline", "import mlops.judging.gate"),
+    ],
+)
+def test_a_trespass_is_seen(name: str, code: str) -> None:
+    """The breaker: each of these crosses a wall."""
+    assert len(trespasses(name, code)) == 1
+
+
+def test_every_room_is_on_the_page() -> None:
+    page = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    shown = {name.rstrip("/") for name in re.findall(r"`([a-z_]+/?)`", page)}
+    rooms = {module(path).split(".")[0] for path in SOURCE.rglob("*.py")} - {"mlops", "__init__", "__main__", "."}
+    assert rooms <= shown
+    assert rooms <= set(ROOMS)
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_a_fast_module_imports_on_a_bare_python(name: str) -> None:
+    """`-I -S`: no installed package can be found at all."""
+    code = f"import sys; sys.path.insert(0, {os.fspath(SOURCE.parent)!r}); import mlops.{name}"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

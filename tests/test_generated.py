@@ -1,0 +1,215 @@
+"""A generated project is installed, checked, trained and judged, as a person would, by typing its commands."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bake
+from tests.rendering import ROOT, command, commit, make
+
+pytestmark = pytest.mark.slow
+
+CODE = [
+    "x; touch CANARY",
+    "$(touch CANARY)",
+    "`touch CANARY`",
+    "$(shell touch CANARY)",
+    "${shell touch CANARY}",
+    "$$(touch CANARY)",
+    "x' ; touch CANARY ; '",
+    'x" ; touch CANARY ; "',
+    "x\ntouch CANARY",
+    "--help",
+    "-x",
+    "../../etc",
+    "",
+]
+
+
+@pytest.fixture
+def project(installed: Path) -> Iterator[Path]:
+    """The installed project as it was after `make setup`; what a test did to it is undone."""
+    yield installed
+    for step in (("checkout", "--quiet", "--force", "main"), ("reset", "--quiet", "--hard", "installed")):
+        subprocess.run(["git", *step], cwd=installed, check=True)
+    subprocess.run(["git", "clean", "--quiet", "-fd"], cwd=installed, check=True)
+    shutil.rmtree(installed / "reports", ignore_errors=True)
+
+
+def evidence(project: Path, model: str) -> dict[str, object]:
+    """What the gate found."""
+    found: dict[str, object] = json.loads((project / "reports" / model / "evidence.json").read_text())
+    return found
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a text that is there."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_fresh_project_passes_its_own_checks_and_they_change_nothing(project: Path) -> None:
+    make(project, "check")
+    assert command("git", "status", "--porcelain", cwd=project).stdout == ""
+
+
+def test_setup_installs_once(project: Path) -> None:
+    """The second time nothing is even asked, and the lock that it wrote stays as it was."""
+    assert "uv sync" not in make(project, "setup")
+    locked = tomllib.loads((project / "uv.lock").read_text())
+    names = {package["name"].replace("-", "_").replace(".", "_") for package in locked["package"]}
+    scaffold = project / "packages" / "mlops" / "src" / "mlops" / "scaffold.py"
+    python = str(project / ".venv" / "bin" / "python")
+    code = f"import runpy; print(*sorted({names!r} - runpy.run_path({str(scaffold)!r})['TAKEN']))"
+    free = command(python, "-c", code, cwd=project).stdout.split()
+    assert free == ["tumour"], "a model of this name would stand in a package's place; name it in scaffold.py"
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_verdict_on_a_first_version_is_passed_and_says_that_there_is_no_champion(task: str, project: Path) -> None:
+    model = "tumour"
+    if task == "regression":
+        model = "progression"
+        make(project, "new-model", f"NAME={model}", "TASK=regression")
+    said = make(project, "verdict", f"MODEL={model}")
+    assert "first version" in said
+    assert (project / "reports" / "report.html").stat().st_size > 10_000
+    assert (project / "reports" / "report.md").is_file()
+    found = evidence(project, model)
+    assert found["verdict"]["verdict"] == "passed"  # type: ignore[index]
+
+
+def test_a_failed_verdict_is_reported_and_stops_make(project: Path) -> None:
+    """The breaker of `make verdict`: a floor that no model reaches."""
+    edit(project / "models" / "tumour" / "model.toml", "roc_auc = 0.9", "roc_auc = 1.0")
+    said = make(project, "verdict", "MODEL=tumour", accept=(2,))
+    assert "Traceback" not in said
+    assert evidence(project, "tumour")["verdict"]["verdict"] == "failed"  # type: ignore[index]
+    assert "failed" in (project / "reports" / "report.md").read_text()
+    assert (project / "reports" / "report.html").is_file()
+
+
+def test_the_loop_compares_versions_and_runs_nothing_twice(project: Path) -> None:
+    make(project, "verdict", "MODEL=tumour")
+    commit(project, "First version")
+    assert "nothing changed" in make(project, "train", "MODEL=tumour")
+    dvc = str(project / ".venv" / "bin" / "dvc")
+    folder = project / "models" / "tumour"
+    path = f"{project / '.venv' / 'bin'}:{os.environ['PATH']}"
+    for _ in range(2):
+        again = command(dvc, "repro", cwd=folder, PATH=path)
+        assert again.returncode == 0, again.stderr
+        assert "Running stage" not in again.stdout
+    assert command("git", "status", "--porcelain", cwd=project).stdout == ""
+
+    subprocess.run(["git", "switch", "--quiet", "--create", "challenger"], cwd=project, check=True)
+    make(project, "refresh", "MODEL=tumour", "AS_OF=2026-10-01")
+    make(project, "verdict", "MODEL=tumour", accept=(0, 2))
+    assert evidence(project, "tumour")["comparison"] is not None
+    metrics = command(dvc, "metrics", "diff", "--json", cwd=folder, PATH=path)
+    assert "metrics.json" in json.dumps(json.loads(metrics.stdout)), metrics.stderr
+    params = command(dvc, "params", "diff", "--json", cwd=folder, PATH=path)
+    assert "2026-10-01" in params.stdout, params.stderr
+    plots = command(dvc, "plots", "diff", "--json", cwd=folder, PATH=path)
+    assert "roc.csv" in plots.stdout, plots.stderr
+
+
+def test_a_project_with_twenty_models_passes_its_checks(project: Path) -> None:
+    for number in range(19):
+        task = "regression" if number % 2 else "classification"
+        make(project, "new-model", f"NAME=model_{number}", f"TASK={task}")
+    assert len(list((project / "models").glob("*/model.toml"))) == 20
+    make(project, "check")
+
+
+def test_values_given_to_make_are_never_code(project: Path) -> None:
+    """Neither make nor the shell reads them; the command line refuses them in two lines at most."""
+    make(project, "new-model", "NAME=second")
+    make(project, "setup")
+    for target, key, more in (
+        ("train", "MODEL", ()),
+        ("verdict", "MODEL", ()),
+        ("refresh", "AS_OF", ("MODEL=tumour",)),
+        ("new-model", "NAME", ()),
+        ("new-model", "TASK", ("NAME=third",)),
+    ):
+        # Without a value, the last two have a default.
+        for value in CODE if key in ("MODEL", "NAME") else CODE[:-1]:
+            done = command("make", target, f"{key}={value}", *more, cwd=project)
+            assert done.returncode == 2, f"{target} {key}={value!r}: {done.stdout}{done.stderr}"
+            lines = [line for line in done.stderr.splitlines() if not line.startswith("make: ")]
+            assert 1 <= len(lines) <= 3, done.stderr
+            assert "Traceback" not in done.stderr
+    assert not list(project.rglob("CANARY"))
+    assert not (project.parent / "CANARY").exists()
+    assert {path.name for path in (project / "models").iterdir()} == {"tumour", "second"}
+
+
+def test_without_uv_the_project_installs_it_into_its_own_folder(bake: Bake, tmp_path: Path) -> None:
+    """On a machine with Python, git and make only; nothing outside the project is written."""
+    project = bake()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("make", "git", "sh", "bash", "env", "touch", "awk", "rm", "cat", "uname", "dirname", "ldd", "getconf"):
+        if found := shutil.which(tool):
+            (tools / tool).symlink_to(found)
+    (tools / "python3").symlink_to(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
+    make(project, "setup", PATH=str(tools))
+    assert (project / ".tools" / "bin" / "uv").is_file()
+    assert (project / ".venv" / "bin" / "mlops").is_file()
+    assert command("git", "status", "--porcelain", cwd=project).stdout == "?? uv.lock\n"
+
+
+@pytest.mark.parametrize("storage", ["s3", "gs", "azure"])
+def test_the_client_of_each_bucket_resolves(storage: str, bake: Bake) -> None:
+    """No bucket is touched: the extra must exist and lock together with everything else."""
+    project = bake(storage=storage)
+    done = command("uv", "lock", cwd=project)
+    assert done.returncode == 0, done.stderr
+    names = {package["name"] for package in tomllib.loads((project / "uv.lock").read_text())["package"]}
+    assert f"dvc-{storage}" in names
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_the_packages_work_on_each_python(version: str, project: Path) -> None:
+    """Every supported Python that is on this machine; others are in the matrix of CI."""
+    find = command("uv", "python", "find", "--no-python-downloads", version, cwd=project)
+    if find.returncode:
+        pytest.skip(f"there is no Python {version} on this machine")
+    elsewhere = {"UV_PROJECT_ENVIRONMENT": str(project / ".venv" / f"python-{version}")}
+    sync = command(
+        "uv", "sync", "--all-packages", "--locked", "--python", find.stdout.strip(), cwd=project, **elsewhere
+    )
+    assert sync.returncode == 0, sync.stderr
+    program = str(Path(elsewhere["UV_PROJECT_ENVIRONMENT"]) / "bin" / "python")
+    done = command(program, "-m", "pytest", "packages", "models", cwd=project)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_demo_runs_and_runs_again(tmp_path: Path) -> None:
+    demo = [sys.executable, "-m", "tests.demo", str(tmp_path / "demo")]
+    first = command(*demo, cwd=ROOT)
+    assert first.returncode == 0, first.stdout + first.stderr
+    report = re.search(r"(?m)^Report: (.*)$", first.stdout)
+    assert report is not None
+    assert Path(report[1]).is_file()
+    log = command("git", "log", "--format=%s", "challenger", cwd=tmp_path / "demo").stdout.splitlines()
+    second = command(*demo, cwd=ROOT)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert command("git", "log", "--format=%s", "challenger", cwd=tmp_path / "demo").stdout.splitlines() == log
+
+    readme = tmp_path / "demo" / "README.md"
+    readme.write_text("mine\n")
+    third = command(*demo, cwd=ROOT)
+    assert third.returncode == 1
+    assert "was changed since the last demo" in third.stderr
+    assert readme.read_text() == "mine\n"
