@@ -27,7 +27,9 @@ MARKS = ("<<", "<%", "<#", "#%")
 
 def clean_copy(folder: Path) -> Path:
     """The template as a fresh clone of it lies: without what tools leave in a work tree."""
-    ignored = shutil.ignore_patterns(".git", ".tools", ".venv", ".*_cache", "__pycache__", "*.egg-info", "build")
+    ignored = shutil.ignore_patterns(
+        ".git", ".*_cache", ".hypothesis", ".tools", ".venv", "__pycache__", "*.egg-info", "build"
+    )
     return Path(shutil.copytree(ROOT, folder, ignore=ignored))
 
 
@@ -140,7 +142,7 @@ def main() -> int:
     print(f"\n{len(mine)} files\n{harness.table(runs, against='copier', correct=correct)}\n")
     harness.write("rendering", {"versions": versions, "files": len(mine), "runs": harness.values(runs)})
     if not correct["cookiecutter"]:
-        print(f"Different from copier: {', '.join(different) or 'no commit'}.")
+        print(f"Different from copier: {', '.join(different[:10]) or 'no commit'}.")
         return 1
     ratio = harness.median(runs["cookiecutter"]) / harness.median(runs["copier"])
     return harness.judge({"rendering against copier": (ratio, GOAL)})

@@ -72,7 +72,7 @@ def generate(project: Path) -> None:
         left = json.loads(note.read_text()) if note.is_file() else {}
         if left.get("template") != now:
             stop(f"{_short(project)} is of another version of the template. `make clean` removes it; then try again.")
-        if git(project, "status", "--porcelain") or git(project, "for-each-ref", "refs/heads") != left.get("tips"):
+        if left["tips"] and (git(project, "status", "--porcelain") or _tips(project) != left["tips"]):
             stop(f"{_short(project)} was changed since the last demo. Keep what you need; `make clean` removes it.")
         print(f"{_short(project)} is there already; only what changed is done again.")
         return
@@ -83,13 +83,19 @@ def generate(project: Path) -> None:
         stop("the template could not be rendered; the lines above say why.")
     (fresh / "ml-models").rename(project)
     fresh.rmdir()
+    remember(project, tips="")
     print(f"{_short(project)}: {len(files(project))} files, one commit.")
 
 
-def remember(project: Path) -> None:
-    """Write what the next demo compares with."""
-    note = {"template": fingerprint(), "tips": git(project, "for-each-ref", "refs/heads")}
+def remember(project: Path, *, tips: str) -> None:
+    """Write what the next demo compares with; without tips, this one was interrupted and may be taken up again."""
+    note = {"template": fingerprint(), "tips": tips}
     (project.parent / f".{project.name}.json").write_text(json.dumps(note))
+
+
+def _tips(project: Path) -> str:
+    """Where the branches are."""
+    return git(project, "for-each-ref", "refs/heads")
 
 
 def _short(path: Path) -> str:
@@ -126,12 +132,16 @@ def main() -> int:
     make(project, "refresh", f"MODEL={model}", f"AS_OF={REFRESHED}")
 
     step(5, "A second version: champion and challenger on the same rows")
-    code = make(project, "verdict", f"MODEL={model}", accept=(0, 2))
+    found = project / "reports" / model / "evidence.json"
+    found.unlink(missing_ok=True)
+    make(project, "verdict", f"MODEL={model}", accept=(0, 2))
+    if not found.is_file():
+        stop("the gate could not look at the second version; the lines above say why.")
     commit(project, f"Retrain on rows up to {REFRESHED}")
-    remember(project)
+    remember(project, tips=_tips(project))
 
     step(6, "What a pull request would show")
-    evidence = json.loads((project / "reports" / model / "evidence.json").read_text())
+    evidence = json.loads(found.read_text())
     print(f"{model} {evidence['version']}: {evidence['verdict']['verdict']}")
     print(f"""
 Report: {project / "reports" / "report.html"}
@@ -141,7 +151,7 @@ Next, in {_short(project)}:
   make ui                                      every training run, in MLflow
   make new-model NAME=churn TASK=regression    a second model
   edit models/{model}/model.toml, make verdict  another version: another verdict""")
-    return 0 if code in (0, 2) else code
+    return 0
 
 
 if __name__ == "__main__":

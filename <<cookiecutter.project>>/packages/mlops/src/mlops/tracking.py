@@ -152,7 +152,7 @@ def _warn(sentence: str) -> None:
     print(f"mlops: warning: {sentence}", file=sys.stderr)
 
 
-def _short(text: str, most: int = 160) -> str:
+def _short(text: str, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
