@@ -128,7 +128,10 @@ def test_a_project_with_twenty_models_passes_its_checks(project: Path) -> None:
         task = "regression" if number % 2 else "classification"
         make(project, "new-model", f"NAME=model_{number}", f"TASK={task}")
     assert len(list((project / "models").glob("*/model.toml"))) == 20
-    make(project, "check")
+    make(project, "lint")
+    # The packages' own tests do not depend on how many models there are; a fresh project runs them above.
+    done = command(str(project / ".venv" / "bin" / "pytest"), "--numprocesses", "auto", "tests", "models", cwd=project)
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_values_given_to_make_are_never_code(project: Path) -> None:
@@ -185,13 +188,16 @@ def test_the_packages_work_on_each_python(version: str, project: Path) -> None:
     find = command("uv", "python", "find", "--no-python-downloads", version, cwd=project)
     if find.returncode:
         pytest.skip(f"there is no Python {version} on this machine")
+    if version in command(str(project / ".venv" / "bin" / "python"), "--version", cwd=project).stdout:
+        pytest.skip(f"Python {version} is the one that `make check` ran on")
     elsewhere = {"UV_PROJECT_ENVIRONMENT": str(project / ".venv" / f"python-{version}")}
     sync = command(
         "uv", "sync", "--all-packages", "--locked", "--python", find.stdout.strip(), cwd=project, **elsewhere
     )
     assert sync.returncode == 0, sync.stderr
     program = str(Path(elsewhere["UV_PROJECT_ENVIRONMENT"]) / "bin" / "python")
-    done = command(program, "-m", "pytest", "packages", "models", cwd=project)
+    workers = ("--numprocesses", "auto", "--dist", "loadfile")
+    done = command(program, "-m", "pytest", *workers, "packages", "models", cwd=project)
     assert done.returncode == 0, done.stdout[-3000:]
 
 

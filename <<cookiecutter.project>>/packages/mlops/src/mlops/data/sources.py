@@ -185,8 +185,7 @@ def replay(model: Model, as_of: dt.date) -> pl.LazyFrame:
     if isinstance(found, pl.DataFrame | pl.LazyFrame):
         return found.lazy()
     if type(found).__module__.startswith("pandas"):
-        converted: pl.DataFrame = pl.from_pandas(found)
-        return converted.lazy()
+        return pl.DataFrame(pl.from_pandas(found)).lazy()
     raise Refusal(
         f"{model.name}: read(as_of) in src/{model.name}/ingest.py gave a {type(found).__name__}.",
         do="Return a polars DataFrame or LazyFrame.",
