@@ -54,8 +54,7 @@ def checked(answers: Mapping[str, Any]) -> Mapping[str, Any]:
 def first_model(answers: Mapping[str, Any]) -> dict[str, str]:
     """The files of the first model by path below `models/`, from the code that `make new-model` runs later."""
     scaffold = runpy.run_path(str(REPOSITORY / SCAFFOLD))
-    given = {"name": answers["model"], "owner": f"@{answers['owner'].lstrip('@')}"}
-    given |= {key: answers[key] for key in ("task", "description")}
+    given = {"name": answers["model"], "task": answers["task"], "owner": f"@{answers['owner'].lstrip('@')}"}
     files: dict[str, str] = scaffold["rendered"](REPOSITORY / PRODUCT / ".scaffold" / "model", given)
     return files
 

@@ -23,32 +23,15 @@ OURS = """
 mlops serve workspace models model packages package data export plots reports scaffold deploy monitoring docs src
 tests test code behaviour performance contract ingest conftest
 """
-# What this repository installs: a workspace member of the same name would stand in its place.
+# What this repository asks for, and what comes with it under an ordinary word: a workspace member of the same name
+# would stand in its place. `new_model` also refuses whatever else is installed.
 INSTALLED = """
-adbc_driver_duckdb adlfs aiobotocore aiohappyeyeballs aiohttp aiohttp_retry aioitertools aiosignal alembic altair amqp
-annotated_doc annotated_types antlr4 antlr4_python3_runtime anyascii anyio appdirs argcomplete arrow ast_serialize
-asyncssh atpublic attr attrs azure azure_core azure_identity azure_storage_blob bcrypt billiard binaryornot blinker
-boto3 botocore cachetools celery certifi cffi charset_normalizer click click_didyoumean click_plugins click_repl
-cloudpickle colorama configobj contourpy cookiecutter cryptography cycler dask databricks databricks_sdk dateutil
-decorator deprecated dictdiffer diskcache distributed distro docker dotenv dpath duckdb duckdb_engine dulwich dvc
-dvc_azure dvc_data dvc_gs dvc_http dvc_objects dvc_render dvc_s3 dvc_studio_client dvc_task entrypoints fairlearn
-fastapi filelock flask flask_cors flatten_dict flufl flufl_lock fonttools frozenlist fs fsspec funcy gcsfs git gitdb
-gitpython google google_api_core google_auth google_auth_oauthlib google_cloud_core google_cloud_storage grandalf
-graphene graphql graphql_core graphql_relay greenlet gto gunicorn h11 hatchling httpcore httpx huey hydra hydra_core
-hypothesis idna importlib_metadata importlib_resources iniconfig isodate iterative iterative_telemetry itsdangerous
-jinja2 jmespath joblib jose jsonschema kiwisolver knack kombu librt llvmlite locket mako markdown markdown_it
-markdown_it_py markupsafe matplotlib mdurl mlflow mlflow_skinny mlflow_tracing mpl_toolkits msal msal_extensions
-msgpack multidict mypy mypy_extensions mypyc narwhals networkx numba numpy oauthlib omegaconf opentelemetry
-opentelemetry_api opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions orjson packaging pandas
-pandas_stubs pandera partd pathspec pil pillow pip pkg_resources platformdirs pluggy polars polars_runtime_32
-prettytable prompt_toolkit propcache proto protobuf psutil public py py_spy pyarrow pyasn1 pyasn1_modules pycparser
-pydantic pydantic_core pydantic_settings pydevd_plugins pydot pygit2 pygments pygtrie pylab pyparsing pytest
-python_dateutil python_dotenv python_slugify pytz pywin32 pyyaml requests requests_oauthlib rich rsa ruamel
-ruamel_yaml ruff s3fs s3transfer scikit_learn scipy scmrepo semver setuptools shap shortuuid shtab six skinny sklearn
-skops slicer slugify smmap sortedcontainers sqlalchemy sqlparse sqltrie starlette tabulate tblib threadpoolctl tlz
-tomlkit toolz tornado tqdm typeguard typer types_pyyaml typing_extensions typing_inspect typing_inspection tzdata
-tzlocal urllib3 uv uvicorn validate vine voluptuous waitress wcwidth werkzeug wheel wrapt yaml yarl zc zc_lockfile
-zict zipp
+attr attrs blinker celery click cookiecutter cycler dask databricks decorator deprecated distributed docker dvc duckdb
+duckdb_engine fairlearn fastapi filelock flask fs fsspec git google graphene hatchling hydra hypothesis iterative jinja2
+joblib jsonschema mako markdown markdown_it_py matplotlib mlflow msgpack mypy numpy packaging pandas pandas_stubs
+pandera pillow pip polars propcache public pyarrow pydantic pytest pytest_xdist requests rich ruamel ruamel_yaml ruff
+scikit_learn scipy setuptools shap six skinny sklearn skops sqlalchemy threadpoolctl tornado types_pyyaml uv validate
+vine wheel yaml
 """
 TAKEN = frozenset((OURS + INSTALLED).split())
 
@@ -85,8 +68,11 @@ def rendered(scaffold: Path, answers: Mapping[str, str]) -> dict[str, str]:
     settings = json.loads((scaffold / "cookiecutter.json").read_text(encoding="utf-8"))
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, **settings["_jinja2_env_vars"])
     # The first entry of a list of choices is its default.
-    defaults = {key: value[0] if isinstance(value, list) else value for key, value in settings.items()}
-    context = {"cookiecutter": {**defaults, **answers}}
+    chosen = {key: value[0] if isinstance(value, list) else value for key, value in settings.items()} | dict(answers)
+    for key in chosen.keys() - answers.keys():
+        if isinstance(chosen[key], str):
+            chosen[key] = environment.from_string(chosen[key]).render(cookiecutter=chosen)
+    context = {"cookiecutter": chosen}
     files = {}
     for folder, _, names in os.walk(scaffold / "{{cookiecutter.name}}"):
         if os.path.basename(folder) == "__pycache__":
