@@ -43,9 +43,9 @@ format: $(READY) ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure against the peers; slow, and only ratios count
+bench: $(READY) ## Measure against the peers and write benchmarks/README.md; slow, and only ratios count
 	@uv sync --quiet --group bench
-	@for script in rendering contract noop startup; do $(BIN)/python benchmarks/$$script.py || code=1; done; exit $${code:-0}
+	@$(BIN)/python -m benchmarks
 
 clean: ## Remove what the commands made
 	rm -rf build .venv .tools .mypy_cache .pytest_cache .ruff_cache

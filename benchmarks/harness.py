@@ -1,7 +1,7 @@
 """How every benchmark here measures: whole processes, interleaved, every value kept, medians compared.
 
 A benchmark is a script that names its peers (argument lists), runs them in turns with `interleave`, and hands the
-runs to `table` and `write`. Times are not portable between machines; ratios within one run are what the goals name.
+runs to `table` and `conclude`. Times are not portable between machines; ratios within one run are what the goals name.
 Wall time, processor time and peak memory come from the kernel (`wait4`), so a process cannot misreport them.
 Where a peer starts processes of its own, their processor time counts and the peak is that of the largest one.
 """
@@ -119,18 +119,35 @@ def values(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[dict[str, Any]]]
     }
 
 
-def write(name: str, value: Any) -> Path:
-    """Write `results/<name>.json`."""
+def conclude(
+    name: str,
+    *,
+    question: str,
+    facts: Mapping[str, Any],
+    tables: Mapping[str, str],
+    goals: Mapping[str, tuple[float, float]],
+    right: bool,
+    notes: Sequence[str] = (),
+) -> int:
+    """Write `results/<name>.json` and say every goal as measured; 0 when all hold and every answer is right, else 1.
+
+    `goals` names (measured, at most); `tables` are Markdown by heading; `facts` are versions and single values. The
+    page `README.md` is made from these files by `python -m benchmarks`.
+    """
+    reached = {goal: {"measured": round(found, 4), "at_most": most} for goal, (found, most) in goals.items()}
+    value = {
+        **facts,
+        "question": question,
+        "goals": reached,
+        "right": right,
+        "notes": list(notes),
+        "tables": {heading: text.splitlines() for heading, text in tables.items()},
+    }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return path
-
-
-def judge(goals: Mapping[str, tuple[float, float]]) -> int:
-    """Print every goal as measured against wanted; return 0 when all hold, else 1."""
-    missed = 0
-    for goal, (measured, wanted) in goals.items():
-        missed += measured > wanted
-        print(f"{'reached' if measured <= wanted else 'MISSED '}  {goal}: {measured:.3f} (goal: at most {wanted})")
-    return 1 if missed else 0
+    for goal, (found, most) in goals.items():
+        print(f"{'reached' if found <= most else 'MISSED '}  {goal}: {found:.3f} (goal: at most {most})")
+    if not right:
+        print("WRONG    an answer is not the right one; see the table")
+    return int(not right or any(found > most for found, most in goals.values()))

@@ -74,7 +74,7 @@ def peer(command: list[str], cwd: Path) -> Callable[[], harness.Run]:
 
 
 def main() -> int:
-    """Measure, print, write `results/noop.json`; 1 when a goal is missed or an answer is wrong."""
+    """Measure and conclude; 1 when a goal is missed or an answer is wrong."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     options.add_argument("--models", type=int, default=200)
     options.add_argument("--repeats", type=int, default=7)
@@ -106,21 +106,16 @@ def main() -> int:
     }
     base = harness.median(runs["dvc repro, 1 model"])
     ratios = {name: harness.median(ones) / base for name, ones in runs.items()}
-    print(harness.table(runs, against="dvc repro, 1 model", correct=correct))
-    harness.write(
+    text = harness.table(runs, against="dvc repro, 1 model", correct=correct)
+    print(text)
+    return harness.conclude(
         "noop",
-        {
-            "models": given.models,
-            "versions": harness.versions("dvc"),
-            "against": "dvc repro, 1 model",
-            "ratios": {name: round(ratio, 3) for name, ratio in ratios.items()},
-            "correct": correct,
-            "runs": harness.values(runs),
-            "goal": GOAL,
-        },
+        question="What does `make train` cost when nothing changed, against one `dvc repro` of that model?",
+        facts={"versions": harness.versions("dvc"), "runs": harness.values(runs)},
+        tables={f"One model, and {many}": text},
+        goals={name: (ratio, GOAL) for name, ratio in ratios.items() if not name.startswith("dvc")},
+        right=all(correct.values()),
     )
-    missed = harness.judge({name: (ratio, GOAL) for name, ratio in ratios.items() if not name.startswith("dvc")})
-    return missed or int(not all(correct.values()))
 
 
 def fingerprint(root: Path) -> str:

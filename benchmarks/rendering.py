@@ -99,7 +99,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def main() -> int:
-    """Measure, print the table, write the values, judge the goal."""
+    """Measure and conclude; 1 when the goal is missed or a file differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=11)
     repeats = parser.parse_args().repeats
@@ -139,13 +139,19 @@ def main() -> int:
         different = sorted(path for path in mine.keys() | other.keys() if mine.get(path) != other.get(path))
         committed = all((folder / ".git" / "refs" / "heads" / "main").is_file() for folder in (project, out["copier"]))
     correct = {"copier": True, "cookiecutter": not different and committed}
-    print(f"\n{len(mine)} files\n{harness.table(runs, against='copier', correct=correct)}\n")
-    harness.write("rendering", {"versions": versions, "files": len(mine), "runs": harness.values(runs)})
+    text = harness.table(runs, against="copier", correct=correct)
+    print(f"\n{len(mine)} files\n{text}\n")
     if not correct["cookiecutter"]:
         print(f"Different from copier: {', '.join(different[:10]) or 'no commit'}.")
-        return 1
     ratio = harness.median(runs["cookiecutter"]) / harness.median(runs["copier"])
-    return harness.judge({"rendering against copier": (ratio, GOAL)})
+    return harness.conclude(
+        "rendering",
+        question="How long does a new repository take, from the command to its first commit, against copier?",
+        facts={"versions": versions, "runs": harness.values(runs)},
+        tables={f"{len(mine)} files": text},
+        goals={"rendering, time ratio to copier": (ratio, GOAL)},
+        right=all(correct.values()),
+    )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ HOLDS = {
 
 
 def main() -> int:
-    """Measure, print, write `results/startup.json`; 1 when a verb misses the goal or answers wrongly."""
+    """Measure and conclude; 1 when a verb misses the goal or answers wrongly."""
     found = harness.versions("dvc", "mlflow", "mlops")
     with tempfile.TemporaryDirectory() as scratch:
         root = _repository(Path(scratch))
@@ -54,15 +54,19 @@ def main() -> int:
     correct = {name: all(HOLDS[name] in one.output for one in ones) for name, ones in runs.items()}
     bare = harness.median(runs["python -c pass"])
     above = {name: harness.median(ones) - bare for name, ones in runs.items() if name.startswith("mlops ")}
-    print(f"\n{MODELS} models\n{harness.table(runs, against='python -c pass', correct=correct)}\n")
-    summary = {"above_bare_s": {name: round(seconds, 4) for name, seconds in above.items()}, "models": MODELS}
-    harness.write("startup", {"versions": found, "correct": correct, "runs": harness.values(runs), **summary})
-    if not all(correct.values()):
-        print(f"Wrong answers: {', '.join(name for name, right in correct.items() if not right)}.")
-        return 1
+    text = harness.table(runs, against="python -c pass", correct=correct)
+    print(f"\n{MODELS} models\n{text}\n")
     # The report of many models is mostly their text and no start; it is shown and not judged.
     starts = {name: seconds for name, seconds in above.items() if not name.endswith(f"of {MODELS}")}
-    return harness.judge({f"{name}, seconds above bare Python": (seconds, GOAL_S) for name, seconds in starts.items()})
+    return harness.conclude(
+        "startup",
+        question="How long until a fast verb has answered, in seconds above bare Python?",
+        facts={"versions": found, "runs": harness.values(runs)},
+        tables={f"{MODELS} models": text},
+        goals={f"{name}, seconds above bare Python": (seconds, GOAL_S) for name, seconds in starts.items()},
+        right=all(correct.values()),
+        notes=["The report of many models is mostly their text; it is shown and not judged."],
+    )
 
 
 def _repository(root: Path) -> Path:

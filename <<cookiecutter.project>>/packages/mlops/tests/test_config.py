@@ -427,3 +427,10 @@ def test_the_scaffolds_own_file_is_valid_for_both_tasks(fresh: Path) -> None:
         moved = config.set_as_of(text, DAY)
         assert parse(moved, where="here").data.as_of == "2026-09-30"
         assert tomllib.loads(moved) != tomllib.loads(text)
+
+
+def test_a_conflict_that_git_left_is_named_with_its_line() -> None:
+    """The most frequent reason why a `model.toml` stops being TOML."""
+    text = "a = 1\n" + "<" * 7 + " HEAD\nb = 2\n"
+    with pytest.raises(Refusal, match=r"^model\.toml, line 2, is a conflict that git left"):
+        config.parse(text, where="model.toml")

@@ -105,6 +105,7 @@ def test_a_foreign_contract_file_is_refused(tumour: Model) -> None:
 
 
 BROKEN = {
+    "a conflict": ("import x\n" + "<" * 7 + " HEAD\n", "line 2, is a conflict that git left"),
     "not Python": ("class Contract(:\n", "line 1: SyntaxError"),
     "raises": (HEAD + "raise ValueError('many\\nlines')\n", "line 6: ValueError: many lines"),
     "leaves": ("import sys\nsys.exit(0)\n", "line 2: SystemExit"),

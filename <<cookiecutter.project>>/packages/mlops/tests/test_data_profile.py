@@ -110,6 +110,27 @@ def test_a_column_of_names_stays_small() -> None:
     assert sum(found["counts"].values()) + found["other"] == 5003
 
 
+def test_a_personal_column_tells_nothing_of_one_person() -> None:
+    """Rare texts are not named, bins are rounded and extremes left out; a column that is not personal tells them."""
+    frame = pl.DataFrame({"c": ["Paris"] * 50 + [f"user{k}@example.com" for k in range(50)], "x": range(100)})
+    frame = frame.with_columns(pl.col("x") * 1.000123 + 1000)
+    open_, told = (
+        profile(frame, [Column(name="c", dtype="str", personal=who), Column(name="x", dtype="float", personal=who)], 4)
+        for who in (False, True)
+    )
+    assert told["columns"]["c"]["counts"] == {"Paris": 50}
+    assert told["columns"]["c"]["other"] == 50
+    assert len(open_["columns"]["c"]["counts"]) == CATEGORIES
+    assert told["columns"]["x"]["edges"] == [1020, 1050, 1070]
+    assert sum(told["columns"]["x"]["counts"]) == 100
+    assert not set(told["columns"]["x"]["edges"]) & set(frame["x"])
+    assert told["columns"]["x"]["min"] is told["columns"]["x"]["max"] is None
+    assert open_["columns"]["x"]["max"] == frame["x"].max()
+    both = [Column(name="c", dtype="str", personal=True), Column(name="x", dtype="float", personal=True)]
+    again = profile(frame, both, 4, like=told)
+    assert psi(told["columns"]["c"], again["columns"]["c"]) == psi(told["columns"]["x"], again["columns"]["x"]) == 0
+
+
 def test_booleans_days_and_columns_that_are_gone() -> None:
     """Booleans are categories, days are numbers, and a column that is not there is missing everywhere."""
     columns = [Column(name="b", dtype="bool"), Column(name="d", dtype="date"), X]

@@ -204,6 +204,7 @@ def test_the_replay_moves_with_the_day(tumour: Model) -> None:
         ("def read(as_of:", r"ingest\.py, line 1: SyntaxError"),
         ("import nothing_like_it", r"line 1: ModuleNotFoundError"),
         ("x = 1", "AttributeError"),
+        ("import sys\ndef read(as_of): sys.exit(3)", r"ingest\.py, line 2: SystemExit: 3"),
         ("def read(as_of): return [1]", "gave a list"),
     ],
 )
@@ -322,6 +323,8 @@ BAD = {
     "ragged lines": ("ragged.csv", "cannot be read"),
     "no UTF-8": ("latin.csv", "cannot be read"),
     "half a Parquet file": ("half.parquet", "cannot be read"),
+    "no table at all": ("picture.png", "cannot be read: it holds zero bytes"),
+    "a quote in the middle": ("quote.csv", "cannot be read: could not parse … as dtype `str` at column 'code'"),
     "no gzip": ("bad.gz", "cannot be read"),
     "no time column": ("timeless.csv", "has no column day"),
     "files that differ": ("mixed*.csv", "has other columns than mixed1.csv"),
@@ -345,6 +348,8 @@ def test_bad_sources_are_refused(case: str, model: Model) -> None:
     (folder / "ragged.csv").write_text(CSV + "5,2026-01-01,1,a,true,0,9,9,9\n", encoding="utf-8")
     (folder / "latin.csv").write_bytes(CSV.replace("abc", "ä").encode("latin-1"))
     (folder / "half.parquet").write_bytes(b"PAR1" + b"\0" * 50)
+    (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    (folder / "quote.csv").write_text('number,day,code\n1,2026-01-01,"Jane" Doe\n', encoding="utf-8")
     (folder / "bad.gz").write_bytes(b"\x1f\x8b" + b"\0" * 50)
     (folder / "timeless.csv").write_text("number,y\n1,0\n", encoding="utf-8")
     (folder / "mixed1.csv").write_text(CSV, encoding="utf-8")

@@ -111,6 +111,14 @@ def test_a_broken_file_is_refused_by_name_with_what_to_do(tmp_path: Path, data: 
     assert len(str(caught.value)) < 600
 
 
+def test_a_conflict_is_found_by_its_first_marker() -> None:
+    """Seven signs and a space open a line; a ruler in a text is no conflict."""
+    start, end = "<" * 7 + " HEAD", ">" * 7 + " theirs"
+    assert files.conflict(f"a = 1\n{start}\na = 2\n{end}\n") == 2
+    assert files.conflict(f"a = 1\n{end}\n") == 2
+    assert files.conflict(f"a = 1\n x {start}\n{'<' * 9}\n=======\n") is None
+
+
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
 def test_a_digest_is_that_of_the_bytes(tmp_path: Path, algorithm: str) -> None:
     """Also of a file larger than one block."""

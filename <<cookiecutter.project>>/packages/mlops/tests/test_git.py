@@ -53,6 +53,15 @@ def test_without_git_it_says_what_to_install(repository: Path, monkeypatch: pyte
         git.run(repository, "status")
 
 
+def test_without_git_no_question_is_answered_with_no(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A repository is not called a folder without git because nobody could ask."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Refusal, match="git is not installed"):
+        git.is_repository(repository)
+
+
 def test_a_repository_is_told_from_a_folder(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also from inside it."""
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))

@@ -123,6 +123,8 @@ def test_a_previous_version_that_was_cleaned_away_is_none(cheap: Model) -> None:
     train(cheap, "one")
     commit(cheap)
     shutil.rmtree(cheap.root / ".dvc" / "cache")
+    # What still lies in the working folder would be put back.
+    shutil.rmtree(cheap.export)
     train(cheap, "two")
     commit(cheap)
     shutil.rmtree(cheap.root / ".cache", ignore_errors=True)

@@ -304,6 +304,16 @@ def test_without_an_evaluation_the_command_to_type_is_given(tumour: Model, name:
     assert not (tumour.reports / "evidence.json").exists()
 
 
+def test_without_the_export_it_says_where_to_get_it(tumour: Model) -> None:
+    """A clone has the facts and not the bytes: code 3, the model's name, and both ways to have them."""
+    shutil.rmtree(tumour.export)
+    with pytest.raises(Refusal, match="tumour: nothing to judge: its export is not on this machine") as refused:
+        command.gate(tumour)
+    assert refused.value.code == 3
+    assert "`make train MODEL=tumour`" in refused.value.do
+    assert "`dvc pull` in models/tumour" in refused.value.do
+
+
 def test_the_same_case_gives_the_same_bytes(tumour: Model) -> None:
     """Evidence holds no clock and no path: twice the same, byte for byte."""
     first = judged(tumour)

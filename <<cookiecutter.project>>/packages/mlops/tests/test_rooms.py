@@ -22,8 +22,9 @@ ROOMS = {
     "workspace": BASE | {"config"},
     "__main__": {"cli"},
     "cli": NAMES,
-    "storage": NAMES,
-    "data": SHELL | {"reporting"},
+    "local": NAMES,
+    "storage": NAMES | {"local"},
+    "data": SHELL | {"local", "reporting"},
     "learning": SHELL | {"data", "tracking"},
     "tracking": NAMES | {"learning"},
     "judging": SHELL | {"data", "learning", "reporting", "storage", "tracking"},
@@ -47,7 +48,7 @@ DOORS = {
     "sqlalchemy": {"data.sources"},
     "jinja2": {"scaffold"},
 }
-BARE = ["cli", "config", "errors", "files", "git", "pipeline", "scaffold", "workspace"]
+BARE = ["cli", "config", "errors", "files", "git", "local", "pipeline", "scaffold", "workspace"]
 BARE += ["reporting.command", "reporting.card", "reporting.markdown", "reporting.neutral"]
 
 

@@ -1,5 +1,6 @@
 """The DVC adapter: runs what changed, mends what is damaged, fetches by digest, and fails in one line."""
 
+import datetime as dt
 import hashlib
 import json
 import os
@@ -10,9 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from mlops import storage
+from mlops.data import sources
 from mlops.errors import Refusal
 from mlops.workspace import Model
 
@@ -182,6 +185,41 @@ def test_half_a_lock_file_of_a_killed_run_is_removed(cheap: Model, capfd: pytest
     assert "an interrupted run left rwlock damaged" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("heir", ["a zombie", "somebody else"])
+def test_a_killed_run_blocks_nobody_through_its_number(cheap: Model, heir: str) -> None:
+    """What it noted is forgotten while its zombie still has the number, and when another process got it."""
+    notes = cheap.root / ".dvc" / "tmp" / "rwlock"
+    notes.parent.mkdir(exist_ok=True)
+    process = subprocess.Popen([sys.executable, "-c", "" if heir == "a zombie" else "import time; time.sleep(60)"])
+    try:
+        if heir == "a zombie":
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        note = {"pid": process.pid, "cmd": "mlops repro"}
+        made = str(cheap.folder / "made.txt")
+        notes.write_text(json.dumps({"read": {made: [note]}, "write": {made: note}}))
+        if heir == "somebody else":
+            an_hour_ago = time.time() - 3600
+            os.utime(notes, (an_hour_ago, an_hour_ago))
+        assert storage.repro(cheap) == ("first", "second")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_living_run_is_waited_for(cheap: Model) -> None:
+    """Its breaker: what a process at work has noted is respected, and the message gives its number."""
+    notes = cheap.root / ".dvc" / "tmp" / "rwlock"
+    notes.parent.mkdir(exist_ok=True)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        try:
+            note = {"pid": process.pid, "cmd": "mlops repro"}
+            notes.write_text(json.dumps({"write": {str(cheap.folder / "made.txt"): note}}))
+            with pytest.raises(Refusal, match=f"cheap: process {process.pid} is working with DVC"):
+                storage.repro(cheap)
+        finally:
+            process.kill()
+
+
 def test_a_held_lock_is_one_line(cheap: Model) -> None:
     """While another process works with DVC, the run says so and does not wait for ever."""
     import zc.lockfile
@@ -193,6 +231,25 @@ def test_a_held_lock_is_one_line(cheap: Model) -> None:
             storage.repro(cheap)
     finally:
         held.close()
+
+
+def test_a_disk_that_takes_nothing_is_one_line(cheap: Model) -> None:
+    """DVC's own database fails first on a full disk; that is no bug, and the next run goes on."""
+    script = f"""
+import pathlib, resource
+from mlops import storage
+from mlops.workspace import Model
+from mlops.errors import Refusal
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    storage.repro(Model(pathlib.Path({str(cheap.root)!r}), "cheap"))
+except Refusal as refusal:
+    print(refusal)
+"""
+    run = subprocess.run([sys.executable, "-c", script], cwd=cheap.root, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("cheap: DVC cannot write in ")
+    assert len(run.stdout.splitlines()) == 2
+    assert storage.repro(cheap) == ("first", "second")
 
 
 def test_no_dvc_and_no_git_are_one_line_each(cheap: Model) -> None:
@@ -210,7 +267,12 @@ def test_broken_pipeline_and_lock_are_one_line(cheap: Model) -> None:
     storage.repro(cheap)
     lock = lock_text(cheap)
     (cheap.folder / "dvc.lock").write_text("<" * 7 + " HEAD\n" + lock)
-    with pytest.raises(Refusal, match=r"models/cheap/dvc\.lock is not valid(.|\n)*git checkout models/cheap/dvc\.lock"):
+    with pytest.raises(
+        Refusal, match=r"dvc\.lock, line 1, is a conflict(.|\n)*git checkout HEAD models/cheap/dvc\.lock"
+    ):
+        storage.repro(cheap)
+    (cheap.folder / "dvc.lock").write_text(lock + "}")
+    with pytest.raises(Refusal, match=r"dvc\.lock is not valid(.|\n)*git checkout HEAD models/cheap/dvc\.lock"):
         storage.repro(cheap)
     (cheap.folder / "dvc.lock").write_text(lock)
     (cheap.folder / "dvc.yaml").write_text("stages: [")
@@ -236,6 +298,18 @@ def test_a_damaged_cache_is_mended_from_the_working_folder(
     assert cached(cheap.root, md5).read_bytes() == b"hello from cheap\n"
     assert storage.repro(cheap) == ()
     assert capfd.readouterr().err == ""
+
+
+def test_a_lost_cache_is_filled_from_the_working_folder(cheap: Model, capfd: pytest.CaptureFixture[str]) -> None:
+    """Someone who clears the cache loses nothing that still lies in the working folder, and nothing runs again."""
+    storage.repro(cheap)
+    digest = storage.locked_export(lock_text(cheap))
+    assert digest
+    shutil.rmtree(cheap.root / ".dvc" / "cache")
+    capfd.readouterr()
+    assert storage.repro(cheap) == ()
+    assert "cheap: export was missing from DVC's cache; put back from the working folder." in capfd.readouterr().err
+    assert cached(cheap.root, digest).is_file()
 
 
 def test_a_damaged_file_of_a_folder_is_mended_too(cheap: Model) -> None:
@@ -337,6 +411,28 @@ def test_outdated_names_the_stages_that_would_run(cheap: Model) -> None:
     assert storage.outdated(cheap) == ()
     (cheap.folder / "make.py").write_text(MAKE + "# changed")
     assert storage.outdated(cheap) == ("second",)
+
+
+def test_a_source_that_was_mended_in_place_is_read_again(tumour: Model) -> None:
+    """DVC does not list the file that data.source names; a changed one runs ingest, an untouched one does not."""
+    (tumour.folder / "dvc.yaml").write_text(
+        "stages:\n  ingest:\n    cmd: mlops ingest\n    deps: [contract.py]\n    outs: [data/raw.parquet]\n"
+    )
+    rows = tumour.folder / "rows.csv"
+    sources.replay(tumour, dt.date(2024, 1, 1)).collect().write_csv(rows)
+    tumour.toml.write_text(tumour.toml.read_text().replace('source = "replay"', 'source = "rows.csv"'))
+    assert storage.repro(tumour) == ("ingest",)
+    assert (storage.outdated(tumour), storage.repro(tumour)) == ((), ())
+    good = rows.read_text()
+    rows.write_text("broken")
+    assert storage.outdated(tumour) == ("ingest",)
+    for _ in range(2):
+        with pytest.raises(Refusal, match="stage ingest failed"):
+            storage.repro(tumour)
+    rows.write_text("\n".join(good.splitlines()[:11]))
+    assert storage.repro(tumour) == ("ingest",)
+    assert pl.read_parquet(tumour.raw).height == 10
+    assert storage.repro(tumour) == ()
 
 
 def test_outdated_trusts_the_lock_for_data_that_is_not_here(cheap: Model) -> None:

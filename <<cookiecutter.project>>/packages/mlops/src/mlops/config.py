@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from mlops import files
 from mlops.errors import Refusal
 
 Task = Literal["classification", "regression"]
@@ -280,6 +281,9 @@ def _toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except ValueError as error:
+        line = files.conflict(text)
+        if line is not None:
+            raise Refusal(f"{where}, line {line}, is a conflict that git left.", do="Decide it, then go on.") from None
         # A TOMLDecodeError, or what Python says of a number with thousands of digits.
         raise Refusal(f"{where} is not valid TOML: {str(error)[:200]}.", do="Mend that place.") from None
 

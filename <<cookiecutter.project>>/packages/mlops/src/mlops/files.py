@@ -57,6 +57,12 @@ def plain(value: Any) -> Any:
     return value
 
 
+def conflict(text: str) -> int | None:
+    """The line (from 1) of the first conflict marker that git left in a text; None when there is none."""
+    marks = tuple(sign * 7 + " " for sign in "<>")
+    return next((n for n, line in enumerate(text.split("\n"), start=1) if line.startswith(marks)), None)
+
+
 def dumps(value: Any) -> str:
     """JSON with sorted keys and one trailing newline, so that equal values are equal bytes."""
     return json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"

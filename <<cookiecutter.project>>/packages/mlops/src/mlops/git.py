@@ -8,14 +8,7 @@ from mlops.errors import Refusal
 
 def run(root: Path, *arguments: str) -> str:
     """Standard output of one git command in `root`; a failure is a `Refusal` with git's own words."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, encoding="utf-8", check=False
-        )
-    except FileNotFoundError:
-        raise Refusal(
-            "git is not installed.", do="Install git: the champion and the lineage are read from it."
-        ) from None
+    done = _call(root, *arguments)
     if done.returncode != 0:
         # The first line says what is wrong; hints and usage may follow it.
         said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
@@ -23,13 +16,20 @@ def run(root: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def has(root: Path, *arguments: str) -> bool:
-    """Whether a git command succeeds."""
+def _call(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     try:
-        run(root, *arguments)
-    except Refusal:
-        return False
-    return True
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, encoding="utf-8", check=False
+        )
+    except FileNotFoundError:
+        raise Refusal(
+            "git is not installed.", do="Install git: the champion and the lineage are read from it."
+        ) from None
+
+
+def has(root: Path, *arguments: str) -> bool:
+    """Whether a git command succeeds; no git at all is no answer, and refused."""
+    return _call(root, *arguments).returncode == 0
 
 
 def is_repository(root: Path) -> bool:

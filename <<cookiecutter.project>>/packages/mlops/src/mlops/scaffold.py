@@ -29,8 +29,8 @@ INSTALLED = """
 attr attrs blinker celery click cookiecutter cycler dask databricks decorator deprecated distributed docker dvc duckdb
 duckdb_engine fairlearn fastapi filelock flask fs fsspec git google graphene hatchling hydra hypothesis iterative jinja2
 joblib jsonschema mako markdown markdown_it_py matplotlib mlflow msgpack mypy numpy packaging pandas pandas_stubs
-pandera pillow pip polars propcache public pyarrow pydantic pytest pytest_xdist requests rich ruamel ruamel_yaml ruff
-scikit_learn scipy setuptools shap six skinny sklearn skops sqlalchemy threadpoolctl tornado types_pyyaml uv validate
+pandera pillow pip polars propcache public pyarrow pydantic pytest pytest_xdist pyyaml requests rich ruamel ruamel_yaml
+ruff scikit_learn scipy setuptools shap six skinny sklearn skops sqlalchemy threadpoolctl tornado types_pyyaml uv validate
 vine wheel yaml
 """
 TAKEN = frozenset((OURS + INSTALLED).split())

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from mlops import git
+from mlops import git, local
 from mlops.errors import Refusal
+from mlops.files import conflict
 from mlops.workspace import Model
 
 DIRECTORY = re.compile(r"[0-9a-f]{32}\.dir")
@@ -50,7 +52,9 @@ def outdated(model: Model) -> tuple[str, ...]:
     """
     with _session(model) as repo:
         return tuple(
-            stage.name or stage.addressing for stage in _planned(repo) if not stage.frozen and stage.changed(True, None)
+            stage.name or stage.addressing
+            for stage in _planned(repo)
+            if not stage.frozen and (stage.changed(True, None) or _has_new_source(model, stage))
         )
 
 
@@ -135,6 +139,8 @@ def _repro(model: Model, *, pull: bool) -> tuple[str, ...]:
                 return run(**more)
 
             stage.run = said
+            if _has_new_source(model, stage):
+                settings["force"] = True
             try:
                 done = reproduce_stage(stage, **settings)
             except Exception as error:
@@ -147,6 +153,18 @@ def _repro(model: Model, *, pull: bool) -> tuple[str, ...]:
 
         repo.reproduce(targets=["dvc.yaml"], pull=pull, allow_missing=pull, repro_fn=announced)
     return tuple(ran)
+
+
+def _has_new_source(model: Model, stage: Any) -> bool:
+    """Whether a stage reads the files that `data.source` names, and they changed since it did."""
+    if stage.name != "ingest" or Path(stage.wdir) != model.folder:
+        return False
+    try:
+        source = model.config().data.source
+    except Refusal:
+        # Who runs a pipeline has said what is wrong with model.toml, or the stage will.
+        return False
+    return local.has_changed(model, source)
 
 
 def _stage_failed(model: Model, stage: str, error: Exception) -> NoReturn:
@@ -186,7 +204,44 @@ def _session(model: Model) -> Iterator[Any]:
         from dvc.repo import lock_repo
 
         with lock_repo(repo):
+            _forget_the_dead(repo)
             yield repo
+
+
+def _forget_the_dead(repo: Any) -> None:
+    """Take what killed runs noted out of DVC's list of who reads and writes.
+
+    DVC forgets a note only when no process has its number. In a container numbers come back at once, and a killed
+    process may keep its own for a while: such a note would block every later run.
+    """
+    from dvc.rwlock import RWLOCK_FILE, _edit_rwlock
+
+    path = Path(repo.tmp_dir, RWLOCK_FILE)
+    if not path.is_file():
+        return
+    written = path.stat().st_mtime
+    with _edit_rwlock(repo.tmp_dir, repo.fs, repo.config["core"].get("hardlink_lock", False)) as noted:
+        for place, readers in list(noted["read"].items()):
+            noted["read"][place] = [one for one in readers if _is_at_work(one["pid"], written)]
+        for place, writer in list(noted["write"].items()):
+            if not _is_at_work(writer["pid"], written):
+                del noted["write"][place]
+
+
+def _is_at_work(pid: int, written: float) -> bool:
+    """Whether the process that wrote its number into a file last changed at `written` still lives."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        # A process that began later (to the second, as clocks go) has only inherited the number.
+        return (
+            process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) and process.create_time() < written + 1
+        )
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 @contextmanager
@@ -220,6 +275,10 @@ def _open(root: Path, model: Model | None = None) -> Iterator[Any]:
         raise Refusal(f"{name}{root} is not a DVC repository.", do="Run `dvc init` there once.") from None
     except SCMError:
         raise Refusal(f"{name}{root} is not a git repository.", do="Run `git init` and commit the files.") from None
+    except sqlite3.OperationalError as error:
+        # DVC keeps what it knows of files in such a database; this is what a full or read-only disk looks like.
+        do = "Free space on that disk, and allow this user to write there; then run it again."
+        raise Refusal(f"{name}DVC cannot write in {root / '.dvc'}: {error}.", do=do) from None
     except DvcException as error:
         _refuse(error, root, model)
 
@@ -246,7 +305,11 @@ def _refuse(error: Exception, root: Path, model: Model | None) -> NoReturn:
             said = getattr(cause, "relpath", "") or getattr(cause, "path", "")
             path = Path(os.path.normpath((model.folder if model else root) / said))
             path = path.relative_to(root) if path.is_relative_to(root) else path
-            do = f"`git diff {path}` shows what changed, and `git checkout {path}` brings the committed one back."
+            line = conflict((root / path).read_text(encoding="utf-8", errors="replace")) if path.name else None
+            if line is not None:
+                do = f"Take one side whole, such as `git checkout HEAD {path}`; then `make train` writes it anew."
+                raise Refusal(f"{name}{path}, line {line}, is a conflict that git left.", do=do) from None
+            do = f"`git diff {path}` shows what changed, and `git checkout HEAD {path}` brings the committed one back."
             raise Refusal(f"{name}{path} is not valid: {_line(error)}", do=do) from None
     raise Refusal(f"{name}DVC: {_line(error)}", code=1) from None
 
@@ -358,7 +421,7 @@ def _above(place: Path, root: Path) -> list[Path]:
 
 
 def _mend(model: Model, repo: Any, stages: list[Any]) -> None:
-    """Take damaged files out of the local cache, and put them back from the working folder where it still has them.
+    """Take damaged files out of the local cache, and put them and lost ones back where the working folder has them.
 
     DVC trusts a cached file that is read-only; here every file that `dvc.lock` names is compared with its digest,
     read again only when its size or time changed since DVC wrote it.
@@ -375,6 +438,8 @@ def _mend(model: Model, repo: Any, stages: list[Any]) -> None:
             how = "put back from the working folder" if _put_back(model, out) else "its stage makes it again"
             files = "1 damaged file" if damaged == 1 else f"{damaged} damaged files"
             _say(f"{model.name}: {files} of {out} removed from DVC's cache; {how}.")
+        if out.changed_cache() and _put_back(model, out):
+            _say(f"{model.name}: {out} was missing from DVC's cache; put back from the working folder.")
 
 
 def _put_back(model: Model, out: Any) -> bool:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.data.contract import ROLES, Check, Column, Contract, shorten
 from mlops.errors import Refusal
-from mlops.files import digest, write_json
+from mlops.files import conflict, digest, write_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -277,9 +277,12 @@ def _broken(path: Path, error: BaseException) -> Refusal:
         if frame.filename == str(path):
             line = frame.lineno
     at = f", line {line}" if line else ""
-    return Refusal(
-        f"{_short(path)}{at}: {shorten(f'{type(error).__name__}: {error}', 300)}", do="Mend the contract; it is Python."
-    )
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        marked = conflict(path.read_text(encoding="utf-8", errors="replace"))
+        if marked:
+            return Refusal(f"{_short(path)}, line {marked}, is a conflict that git left.", do="Decide it, then go on.")
+    said = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
+    return Refusal(f"{_short(path)}{at}: {shorten(said, 300)}", do="Mend the contract; it is Python.")
 
 
 def _short(path: Path) -> str:

@@ -13,6 +13,10 @@ import polars as pl
 
 from mlops.data.contract import Column
 
+FEW = 5
+"""Of a personal column no value is named that fewer rows than this share."""
+DIGITS = 3
+"""Significant digits of a personal column's bins."""
 CATEGORIES = 50
 """Most values of a categorical column that are counted by themselves; the rest is `other`."""
 FLOOR = 1e-4
@@ -32,6 +36,9 @@ def profile(
     there is one count more than edges. Text and booleans: `{"kind": "category", "counts": {value: n}, "other",
     "missing"}`. With `like`, an earlier profile, its edges and categories are used and `bins` is not.
     A column that `frame` lacks counts as missing in all rows.
+
+    A profile travels with the model, so a personal column tells nothing of one person: its edges are rounded, its least
+    and greatest value are None, and rare texts are counted as `other`.
     """
     lazy = frame.lazy()
     schema = lazy.collect_schema()
@@ -44,9 +51,10 @@ def profile(
             values = pl.Series(column.name, [None] * rows, dtype=pl.Float64 if column.dtype != "str" else pl.String)
         reference = like["columns"].get(column.name) if like else None
         if column.dtype in ("str", "bool"):
-            found[column.name] = _category(values, reference)
+            found[column.name] = _category(values, reference, fewest=FEW if column.personal else 1)
         else:
-            found[column.name] = _number(values, bins, reference)
+            edges = np.asarray(reference["edges"]) if reference else None
+            found[column.name] = _number(values, bins, edges, digits=DIGITS if column.personal else None)
     return {"rows": rows, "columns": found}
 
 
@@ -60,13 +68,14 @@ def psi(reference: Mapping[str, Any], current: Mapping[str, Any]) -> float:
     return float(np.sum((p - q) * np.log(p / q)))
 
 
-def _number(values: pl.Series, bins: int, reference: Mapping[str, Any] | None) -> dict[str, Any]:
+def _number(values: pl.Series, bins: int, edges: np.ndarray | None, *, digits: int | None) -> dict[str, Any]:
     physical = values.to_physical() if values.dtype.is_temporal() else values
     numbers = physical.cast(pl.Float64, strict=False).drop_nulls().to_numpy()
     numbers = numbers[~np.isnan(numbers)]
-    edges = np.asarray(reference["edges"]) if reference else _edges(numbers, bins)
+    edges = _rounded(_edges(numbers, bins), digits) if edges is None else edges
     counts = np.bincount(np.searchsorted(edges, numbers, side="left"), minlength=len(edges) + 1)
     finite = numbers[np.isfinite(numbers)]
+    told = bool(len(finite)) and digits is None
     return {
         "kind": "number",
         "edges": [float(edge) for edge in edges],
@@ -74,9 +83,14 @@ def _number(values: pl.Series, bins: int, reference: Mapping[str, Any] | None) -
         "missing": len(values) - len(numbers),
         "mean": float(finite.mean()) if len(finite) else None,
         "std": float(finite.std()) if len(finite) else None,
-        "min": float(finite.min()) if len(finite) else None,
-        "max": float(finite.max()) if len(finite) else None,
+        "min": float(finite.min()) if told else None,
+        "max": float(finite.max()) if told else None,
     }
+
+
+def _rounded(edges: np.ndarray, digits: int | None) -> np.ndarray:
+    """Edges that are no one's own value, or as they are without `digits`."""
+    return edges if digits is None else np.unique([float(f"{edge:.{digits}g}") for edge in edges])
 
 
 def _edges(numbers: np.ndarray, bins: int) -> np.ndarray:
@@ -91,11 +105,12 @@ def _edges(numbers: np.ndarray, bins: int) -> np.ndarray:
     return np.asarray(edges[edges < finite.max()])
 
 
-def _category(values: pl.Series, reference: Mapping[str, Any] | None) -> dict[str, Any]:
+def _category(values: pl.Series, reference: Mapping[str, Any] | None, *, fewest: int) -> dict[str, Any]:
     present = values.drop_nulls().cast(pl.String)
     table = present.value_counts().sort([pl.col("count"), pl.col(values.name)], descending=[True, False])
     counted = dict(table.rows())
-    kept = list(reference["counts"]) if reference else list(counted)[:CATEGORIES]
+    often = [name for name, count in counted.items() if count >= fewest]
+    kept = list(reference["counts"]) if reference else often[:CATEGORIES]
     counts = {name: int(counted.get(name, 0)) for name in kept}
     return {
         "kind": "category",

@@ -28,6 +28,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import polars as pl
 
+from mlops import local
 from mlops.config import Data
 from mlops.data.casting import cast_to, lost
 from mlops.data.contract import Contract, shorten
@@ -87,6 +88,8 @@ def ingest(model: Model, data: Data, contract: Contract) -> int:
     """
     as_of = dt.date.fromisoformat(data.as_of)
     place = locate(model.name, data.source)
+    # Looked at before they are read: a file that changes meanwhile is read again next time.
+    seen = local.look(model, data.source)
     model.raw.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=model.raw.parent, prefix=".ingest-") as name:
         folder = Path(name)
@@ -96,8 +99,10 @@ def ingest(model: Model, data: Data, contract: Contract) -> int:
             lazy.sink_parquet(part, row_group_size=ROW_GROUP, maintain_order=True)
             rows = int(pl.scan_parquet(part).select(pl.len()).collect().item())
         except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
+            # polars quotes the text that it cannot read; rows do not belong into a log.
+            said = place.clean(re.sub(r"(?<=parse )`.*?(`(?= as )|$)", "…", str(error).splitlines()[0]))
             raise Refusal(
-                f"{place.model}: {place.shown} cannot be read: {place.clean(str(error).splitlines()[0])}",
+                f"{place.model}: {place.shown} cannot be read: {said}",
                 do="It must be CSV with a header (UTF-8, as many fields in every line) or Parquet.",
             ) from None
         if rows == 0:
@@ -106,6 +111,7 @@ def ingest(model: Model, data: Data, contract: Contract) -> int:
                 do="Look at data.source and data.as_of in model.toml.",
             )
         os.replace(part, model.raw)
+    local.remember(model, data.source, seen)
     return rows
 
 
@@ -150,15 +156,14 @@ def _open(model: Model, place: Place, data: Data, folder: Path) -> pl.LazyFrame:
         )
     if scheme and scheme != "file":
         return _scan(_download(place, folder), place)
-    pattern = place.value.removeprefix("file://")
-    matches = sorted(glob.glob(str(model.folder / pattern), recursive=True))
+    matches = local.matches(model, place.value)
     if not matches:
-        many = glob.has_magic(pattern)
+        many = glob.has_magic(place.value)
         raise Refusal(
             f"{place.model}: {'no file matches' if many else 'there is no file'} {place.shown}.",
             do="Paths in data.source are relative to the model's folder; see model.toml.",
         )
-    return _scan([Path(match) for match in matches], place)
+    return _scan(matches, place)
 
 
 def replay(model: Model, as_of: dt.date) -> pl.LazyFrame:
@@ -174,7 +179,8 @@ def replay(model: Model, as_of: dt.date) -> pl.LazyFrame:
     sys.path.insert(0, str(model.source))
     try:
         found = importlib.import_module(f"{model.name}.ingest").read(as_of)
-    except Exception as error:
+    # Someone's code may end with SystemExit; whatever it does, the answer names the model and the line.
+    except (Exception, SystemExit) as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
         line = error.lineno if isinstance(error, SyntaxError) else (lines[-1] if lines else None)
         at = f", line {line}" if line else ""
@@ -218,7 +224,14 @@ def _kind(path: Path) -> bytes:
         # A damaged archive is found here, in our words, not in the middle of the scan.
         with gzip.open(path) as packed:
             packed.read(1)
+    if head != PARQUET and head[:2] != GZIP and b"\0" in _start(path):
+        raise UnicodeError("it holds zero bytes")
     return PARQUET if head == PARQUET else b""
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(4096)
 
 
 def _download(place: Place, folder: Path) -> list[Path]:

@@ -139,7 +139,8 @@ def _fetched(model: Model, digest: str, what: str) -> Path:
         try:
             storage.fetch(model.root, digest, folder)
         except Refusal as lost:
-            raise Refusal(f"{what} cannot be fetched: {lost.what}", do=lost.do) from None
+            do = f"{lost.do} If it is lost for good, reset it: docs/how-to/reset-the-champion.md."
+            raise Refusal(f"{what} cannot be fetched: {lost.what}", do=do) from None
     return folder
 
 

@@ -48,6 +48,12 @@ def gate(model: Model) -> Outcome:
     target.unlink(missing_ok=True)
     config = model.config()
     facts = _facts(model)
+    if not (model.export / export.MANIFEST).is_file():
+        raise Refusal(
+            f"{model.name}: nothing to judge: its export is not on this machine.",
+            do=f"`make train MODEL={model.name}` makes it, or `dvc pull` in models/{model.name} fetches it.",
+            code=3,
+        )
     challenger = export.load(model.export)
     version = export.version(model.export)
     stale = _stale(model)

@@ -23,13 +23,18 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from mlops.config import ModelConfig
-from mlops.data.contract import Contract
+from mlops.data.contract import Contract, shorten
 from mlops.errors import Refusal
 from mlops.learning import bootstrap, export, frames, slices
 from mlops.learning.metrics import Floats, Metric, encode
 
 MOST_POINTS = 200
 BINS = 10
+FEW = 5
+"""Fewest rows of a fairness group that is named."""
+RARE = f"(groups of fewer than {FEW} rows)"
+LABEL = 80
+"""Most characters of a group's name."""
 
 Table = tuple[list[str], list[list[float]]]
 
@@ -226,7 +231,11 @@ def _sensitivity(
 def _fairness(
     group: str, labels: NDArray[np.str_], y: NDArray[Any], prediction: Floats, metric: Metric
 ) -> dict[str, Any]:
-    """The metric by group and its widest gap; for two classes also the gaps in what is decided."""
+    """The metric by group and its widest gap; for two classes also the gaps in what is decided.
+
+    Groups of fewer than `FEW` rows are one group, so that no table singles out a person, or grows with the data.
+    """
+    labels = _pooled(labels)
     frame = MetricFrame(
         metrics={
             "score": lambda true, rows: metric.value(true, prediction[rows]),
@@ -238,7 +247,8 @@ def _fairness(
     )
     table = frame.by_group.sort_index()
     by = [
-        {"value": str(value), "rows": int(row["rows"]), "score": float(row["score"])} for value, row in table.iterrows()
+        {"value": shorten(str(value), LABEL), "rows": int(row["rows"]), "score": float(row["score"])}
+        for value, row in table.iterrows()
     ]
     scores = np.array([one["score"] for one in by], dtype=float)
     defined = scores[~np.isnan(scores)]
@@ -250,9 +260,14 @@ def _fairness(
             demographic_parity_difference(y, decided, sensitive_features=labels)
         )
         # Equalised odds compares rates among positives and among negatives: every group needs some of both.
-        if all(len(np.unique(y[labels == one["value"]])) == 2 for one in by):
+        if all(len(np.unique(y[labels == value])) == 2 for value in np.unique(labels)):
             extra["equalized_odds_difference"] = float(equalized_odds_difference(y, decided, sensitive_features=labels))
     return {"group": group, "metric": metric.name, "by": by, "gap": gap, "extra": extra}
+
+
+def _pooled(labels: NDArray[np.str_]) -> NDArray[np.str_]:
+    names, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.where(counts[places] < FEW, RARE, names[places])
 
 
 def _curves(y: NDArray[Any], prediction: Floats) -> dict[str, Any]:

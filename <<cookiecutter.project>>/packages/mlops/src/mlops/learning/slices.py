@@ -32,7 +32,8 @@ def _column(frame: pl.DataFrame, expression: str, what: str) -> pl.Series:
         return frame.with_columns(pl.sql_expr(expression).alias("\0found"))["\0found"]
     # polars has an error class of its own for each way in which an expression can be wrong, and some are Rust panics.
     except (pl.exceptions.PolarsError, TypeError, ValueError, pl.exceptions.PanicException) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        # polars goes on to list all columns; so do we, below.
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0].partition("; valid columns")[0][:200]
         raise Refusal(
             f"{what}: {expression!r} cannot be evaluated: {said}",
             do=f"Use SQL over the columns of the contract: {', '.join(frame.columns[:20])}.",
