@@ -1,8 +1,9 @@
 """Run every benchmark in turn, then write `README.md` from what they measured: `make bench`.
 
-    python -m benchmarks [NAME ...]
+    python -m benchmarks [page | NAME ...]
 
-With names, only those run; the page always shows the newest result of each. No figure on it is typed by hand.
+With names, only those run, and with `page` none; the page always shows the newest result of each.
+No figure on it is typed by hand.
 """
 
 import json
@@ -63,7 +64,7 @@ def results() -> dict[str, Any]:
 
 def main() -> int:
     """Run the named benchmarks, or all; write the page; 1 when one missed its goal."""
-    names = sys.argv[1:] or NAMES
+    names = [] if sys.argv[1:] == ["page"] else sys.argv[1:] or NAMES
     if unknown := [name for name in names if name not in NAMES]:
         print(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}.", file=sys.stderr)
         return 2

@@ -1,18 +1,17 @@
 """Is checking a data contract cheap? A whole `mlops check` process against pandera on pandas, same file, same rules.
 
-Goals (shared/PERFORMANCE): at 1 million rows of 20 columns at most 0.4 of the time; at 10 million at most 0.2 of the
+Goals: at 1 million rows of 20 columns at most 0.4 of the time; at 10 million at most 0.2 of the
 time and 0.12 of the peak memory; identical violation counts. Run it with the interpreter that has the packages:
 
     python benchmarks/contract.py [--rows 1000000 10000000]
 
-It makes its data in a temporary folder, prints every value, and writes `results/contract.json` and `contract.md`.
+It makes its data in a temporary folder, prints every value, and writes `results/contract.json`.
 The data breaks the contract here and there (ranges, categories, patterns, missing values, duplicates), so that every
 peer counts something; `cold` deletes our cache of the compiled contract before every run.
 """
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile

@@ -42,6 +42,8 @@ def for_copier(template: Path, folder: Path) -> Path:
     product = template / PRODUCT
     places = [(path, path.relative_to(product).as_posix()) for path in product.rglob("*") if path.is_file()]
     scaffold = product / ".scaffold" / "model" / "{{cookiecutter.name}}"
+    # The inner template describes the model by its task; that text takes the place of its variable here.
+    description = _outer(json.loads((scaffold.parent / "cookiecutter.json").read_text())["description"])
     for path in scaffold.rglob("*"):
         if path.is_file():
             inner = path.relative_to(scaffold).as_posix().replace("{{cookiecutter.name}}", "<<cookiecutter.model>>")
@@ -53,7 +55,7 @@ def for_copier(template: Path, folder: Path) -> Path:
             place = "LICENSE"
         data = path.read_bytes()
         if place.startswith("models/"):
-            data = _outer(data.decode()).encode()
+            data = _outer(data.decode()).replace("<< cookiecutter.description >>", description).encode()
         literal = place.startswith(".scaffold/model/{") or not any(mark.encode() in data for mark in MARKS)
         target = folder / "template" / (place if literal else f"{place}.jinja")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +106,8 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=11)
     repeats = parser.parse_args().repeats
     versions = harness.versions("cookiecutter", "copier", "jinja2")
-    versions["git"] = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    said = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout
+    versions["git"] = said.split()[2]
     print(versions)
     programs = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as name:

@@ -1,6 +1,7 @@
 """How long until a fast verb has answered? Whole processes, next to bare Python and to the command lines of peers.
 
-Goal: `mlops --help`, `models` and the `report` of one model within 0.1 s of `python -c pass`, and they need no package at all.
+Goal: `mlops --help`, `models` and the `report` of one model within a tenth of a second of `python -c pass`, without any
+package at all.
 Run it with the generated project's tools installed: `python benchmarks/startup.py`.
 """
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mlops import config, scaffold, workspace
+from mlops import config, privacy, scaffold, tracking, workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = workspace.models(ROOT)
@@ -165,3 +165,14 @@ def test_no_large_file_is_committed() -> None:
 
 def test_nothing_is_sent_to_others_by_default() -> None:
     assert "analytics = false" in (ROOT / ".dvc" / "config").read_text(encoding="utf-8")
+    exported = re.findall(r"(?m)^export (\w+) := true$", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert set(exported) == set(privacy.SILENCE)
+
+
+def test_runs_are_shown_on_this_machine_only() -> None:
+    """`make ui` has no login: it listens on loopback, and reads the store that training writes."""
+    run = ["make", "--no-print-directory", "--dry-run", "ui"]
+    said = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "--host 127.0.0.1 " in said
+    assert f'"sqlite:///$PWD/{tracking.DATABASE}"' in said
+    assert said.rstrip().endswith(f"--artifacts-destination {tracking.ARTIFACTS}")

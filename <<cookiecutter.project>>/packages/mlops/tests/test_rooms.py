@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,9 @@ DOORS = {
     "sqlalchemy": {"data.sources"},
     "jinja2": {"scaffold"},
 }
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "ruamel": "ruamel.yaml"}
+# polars hands frames to pandas through pyarrow; joblib's Dask backend is in dask.
+COME_ALONG = {"pyarrow", "dask"}
 BARE = ["cli", "config", "errors", "files", "git", "local", "pipeline", "scaffold", "workspace"]
 BARE += ["reporting.command", "reporting.card", "reporting.markdown", "reporting.neutral"]
 
@@ -109,6 +113,17 @@ def test_every_room_is_on_the_page() -> None:
     rooms = {module(path).split(".")[0] for path in SOURCE.rglob("*.py")} - {"mlops", "__init__", "__main__", "."}
     assert rooms <= shown
     assert rooms <= set(ROOMS)
+
+
+def test_every_library_is_declared_and_every_declared_one_is_used() -> None:
+    """What only comes along with another package may go with its next release."""
+    asked = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*asked["dependencies"], *(line for extra in asked["optional-dependencies"].values() for line in extra)]
+    declared = {re.match(r"[\w.-]+", line)[0].lower() for line in lines}  # type: ignore[index]
+    tops = {one.split(".")[0] for path in SOURCE.rglob("*.py") for one in imports(path.read_text(encoding="utf-8"))}
+    used = {DISTRIBUTIONS.get(top, top.replace("_", "-")) for top in tops - sys.stdlib_module_names - {"mlops"}}
+    assert used - declared == set()
+    assert declared - used == COME_ALONG
 
 
 @pytest.mark.parametrize("name", BARE)

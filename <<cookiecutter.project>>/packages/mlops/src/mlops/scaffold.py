@@ -26,12 +26,12 @@ tests test code behaviour performance contract ingest conftest
 # What this repository asks for, and what comes with it under an ordinary word: a workspace member of the same name
 # would stand in its place. `new_model` also refuses whatever else is installed.
 INSTALLED = """
-attr attrs blinker celery click cookiecutter cycler dask databricks decorator deprecated distributed docker dvc duckdb
-duckdb_engine fairlearn fastapi filelock flask fs fsspec git google graphene hatchling hydra hypothesis iterative jinja2
-joblib jsonschema mako markdown markdown_it_py matplotlib mlflow msgpack mypy numpy packaging pandas pandas_stubs
-pandera pillow pip polars propcache public pyarrow pydantic pytest pytest_xdist pyyaml requests rich ruamel ruamel_yaml
-ruff scikit_learn scipy setuptools shap six skinny sklearn skops sqlalchemy threadpoolctl tornado types_pyyaml uv validate
-vine wheel yaml
+attr attrs blinker celery click cookiecutter cycler dask databricks decorator deprecated distributed docker duckdb
+duckdb_engine dvc dvc_data dvc_objects fairlearn fastapi filelock flask fs fsspec git google graphene hatchling hydra
+hypothesis iterative jinja2 joblib jsonschema mako markdown markdown_it_py matplotlib mlflow msgpack mypy numpy
+packaging pandas pandas_stubs pandera pillow pip polars propcache psutil public pyarrow pydantic pytest pytest_xdist
+pyyaml requests rich ruamel ruamel_yaml ruff scikit_learn scipy setuptools shap six skinny sklearn skops sqlalchemy
+threadpoolctl tornado types_pyyaml uv validate vine wheel yaml
 """
 TAKEN = frozenset((OURS + INSTALLED).split())
 

@@ -72,11 +72,6 @@ class Column:
     personal: bool = False
     description: str = ""
 
-    @property
-    def numeric(self) -> bool:
-        """Whether a model sees the column as a number."""
-        return self.dtype in ("int", "float", "bool")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:

@@ -1,8 +1,8 @@
 """The verb `gate`: finds the champion, compares, judges, and writes `reports/<model>/evidence.json` for the report."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ CODES = {"passed": 0, "failed": 1, "not evaluated": 3}
 FACTS = ("metrics", "evaluation", "training", "params", "explanation", "cost", "contract", "check")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Against:
     """What the look at the champion gave; `champion` is None where there is none, or none to compare with."""
 
@@ -227,7 +227,7 @@ def _evidence(
         ),
         **facts,
         "lineage": card.lineage(challenger.manifest, version=version),
-        "thresholds": _thresholds(config),
+        "thresholds": dataclasses.asdict(config.gate),
         "champion": (
             {"version": found.version, "commit": found.promoted.commit}
             | {name: champions.fact(model, found, name) for name in ("contract", "explanation", "cost")}
@@ -236,18 +236,6 @@ def _evidence(
         ),
         "drift": _drift(model, config, reference) if reference and model.train.is_file() else None,
         "profiles": {"challenger": read_json(model.export / export.PROFILE, do=do), "champion": reference},
-    }
-
-
-def _thresholds(config: ModelConfig) -> dict[str, Any]:
-    rules = config.gate
-    return {
-        "margin": rules.margin,
-        "slice_margin": rules.slice_margin,
-        "minimum_support": rules.minimum_support,
-        "champion": rules.champion,
-        "reason": rules.reason,
-        "floors": dict(rules.floors),
     }
 
 

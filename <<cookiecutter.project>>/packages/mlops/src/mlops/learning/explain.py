@@ -52,7 +52,7 @@ def explain(
 
 
 def mean_shap(exported: export.Exported, X: pd.DataFrame, *, seed: int) -> list[dict[str, Any]]:
-    """Mean |SHAP value| per feature over at most 50 rows against a background of 25; needs the package shap.
+    """Mean |SHAP value| per feature over a sample of rows against a background of others; needs the package shap.
 
     In the unit of the prediction; with more than two classes the mean over classes.
     """
