@@ -244,8 +244,12 @@ def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("words", [["--help"], ["models"], ["models", "--json"], ["gate", "zzz", "--json"], []])
-def test_a_reader_that_goes_away_leaves_no_noise(words: list[str], project: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_leaves_no_noise(
+    unbuffered: str, words: list[str], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`mlops models | head -0` ends quietly."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -257,8 +261,12 @@ def test_a_reader_that_goes_away_leaves_no_noise(words: list[str], project: Path
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux")
 @pytest.mark.parametrize("words", [["--help"], ["models"], ["models", "--json"]])
-def test_a_full_disk_under_the_output_is_a_sentence(words: list[str], project: Path) -> None:
-    """`mlops models > file` on a full disk does not exit 0."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_the_output_is_a_sentence(
+    unbuffered: str, words: list[str], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mlops models > file` on a full disk does not exit 0, whenever Python writes."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "mlops", *words], stdout=full, stderr=subprocess.PIPE, cwd=project, check=False

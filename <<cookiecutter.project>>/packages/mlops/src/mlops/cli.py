@@ -328,10 +328,10 @@ def _finish(text: str, code: int) -> int:
         if text:
             print(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes once more when it leaves; let that write go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return NO_READER
     except OSError as error:
+        # Python flushes what is left once more when it ends; let that write go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if isinstance(error, BrokenPipeError):
+            return NO_READER
         return _report(_system(error), verb="", machine=False)
     return code
