@@ -25,12 +25,8 @@ from mlops.errors import Refusal
 
 BATCH = 500_000
 """Rows that a custom check sees at once."""
-FIRST_BATCH = 100_000
-"""Rows that are looked through first for examples."""
 PARTITION = 50_000_000
 """Rows whose values are held at once while duplicates are counted."""
-COUNTED = 2_000_000
-"""From so many rows on, counting the values of a dense column saves more than importing NumPy costs."""
 EXAMPLES = 5
 SHOWN = 100
 """Most violations that a result holds; the first ones in the contract's order."""
@@ -345,12 +341,7 @@ def _duplicates(scan: pl.LazyFrame, schema: pl.Schema, key: tuple[str, ...], row
 
 def _by_sorting(values: pl.LazyFrame) -> tuple[int, pl.DataFrame]:
     """How many rows of one column share their value with another, and the values that are shared."""
-    column = values.collect(engine="streaming").to_series()
-    if len(column) >= COUNTED and column.dtype.is_integer() and not column.null_count():
-        low = column.min()
-        if column.max() - low < 2 * len(column):  # type: ignore[operator]
-            return _by_counting(column, low)
-    column = column.sort(in_place=True)
+    column = values.collect(engine="streaming").to_series().sort(in_place=True)
     same = column.slice(1).eq_missing(column.head(max(0, len(column) - 1)))
     if not same.any():
         return 0, column.head(0).to_frame()
@@ -358,15 +349,6 @@ def _by_sorting(values: pl.LazyFrame) -> tuple[int, pl.DataFrame]:
     # A run of n equal values has n - 1 equal neighbours, so each value that is shared adds one row.
     shared = repeated.unique()
     return len(repeated) + len(shared), shared.to_frame()
-
-
-def _by_counting(column: pl.Series, low: Any) -> tuple[int, pl.DataFrame]:
-    """The same for whole numbers from `low` on that lie dense, as ids do: one count per possible value."""
-    import numpy as np
-
-    counts = np.bincount((column - low).to_numpy())
-    shared = np.flatnonzero(counts > 1)
-    return int(counts[shared].sum()), pl.DataFrame({column.name: (pl.Series(shared) + low).cast(column.dtype)})
 
 
 def _by_grouping(values: pl.LazyFrame, key: tuple[str, ...]) -> tuple[int, pl.DataFrame]:
@@ -385,15 +367,14 @@ def _with_examples(scan: pl.LazyFrame, contract: Contract, found: list[_Found], 
     """The violations with their first rows: a second look at the data, which ends as soon as all have theirs.
 
     It goes batch by batch over the columns that are still asked for, because many filters at once hold many buffers.
-    The first batches are small: most violations show themselves soon.
     """
     examples: list[list[tuple[int, Any]]] = [[] for _ in found]
     asked = {n: one.broken for n, one in enumerate(found[:SHOWN]) if one.broken is not None}
-    start, size = 0, FIRST_BATCH
-    while asked and start < rows:
+    for start in range(0, rows, BATCH):
+        if not asked:
+            break
         names = sorted({name for n in asked for name in found[n].columns})
-        batch = scan.select(names).slice(start, size).with_row_index("__row", offset=start).collect(engine="streaming")
-        start, size = start + size, min(BATCH, size * 4)
+        batch = scan.select(names).slice(start, BATCH).with_row_index("__row", offset=start).collect(engine="streaming")
         for n, broken in list(asked.items()):
             one, kept = found[n], examples[n]
             first = batch.lazy().filter(broken).select("__row", *one.columns).head(EXAMPLES - len(kept)).collect()
