@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pandera.errors
 import polars as pl
@@ -34,13 +35,18 @@ def contract_text(fields: str, *, library: str = "polars", config: str = "strict
 
 def check_frame(folder: Path, text: str, frame: pl.DataFrame, *, files: int = 1) -> CheckResult:
     """The result for a frame, written as that many Parquet files with small row groups."""
-    path = folder / "contract.py"
-    path.write_text(text, encoding="utf-8")
     size = -(-max(frame.height, 1) // files)
     paths = []
     for n in range(files):
         paths.append(folder / f"part{n}.parquet")
         frame.slice(n * size, size).write_parquet(paths[-1], row_group_size=64)
+    return check_paths(folder, text, paths)
+
+
+def check_paths(folder: Path, text: str, paths: list[Path]) -> CheckResult:
+    """The result for Parquet files that are there."""
+    path = folder / "contract.py"
+    path.write_text(text, encoding="utf-8")
     contract = compile_contract(path, cache=None)
     custom = custom_runner(path) if contract.has_custom else None
     return check_files(paths, contract, as_of=TODAY, custom=custom)
@@ -227,6 +233,58 @@ def test_the_fuzzed_corpus_breaks_every_kind_of_check(tmp_path: Path) -> None:
     }
 
 
+NAN, INFINITE = float("nan"), float("inf")
+GROUPS: dict[str, list[list[Any]]] = {
+    "float": [
+        *([[one] * 4 for one in (0.5, NAN, None, INFINITE, -INFINITE, -0.0, 0.0, 1.0, 2.0)]),
+        *([NAN, 0.5, 0.5, 0.5], [None, 2.0, None, NAN], [-1.0, NAN, NAN, NAN], [0.0, -0.0, NAN, 1.0]),
+    ],
+    "int": [[1] * 4, [None] * 4, [0, 1, 2, 3], [None, -1, None, 5], [2**63 - 1] * 4, [-(2**63), 1, 1, 1]],
+    "str": [["b"] * 4, [None] * 4, ["a", "é", "z", ""], ["b", None, "b", "b"], ["b" * 90 + one for one in "abcd"]],
+    "dt.date": [[dt.date(2026, 1, day)] * 4 for day in (1, 2, 3)] + [[None] * 4, [None, dt.date(1900, 1, 1)] * 2],
+}
+"""Rows by row group: whole groups that keep or break a check, and NaN, which are in no statistics of a file."""
+
+
+def written(frame: pl.DataFrame, folder: Path, writer: str) -> Path:
+    """The frame as a Parquet file with four rows to a row group."""
+    import pyarrow.parquet as pq
+
+    path = folder / "grouped.parquet"
+    if writer == "pyarrow":
+        pq.write_table(frame.to_arrow(), path, row_group_size=4)
+    elif writer == "pyarrow, plain":
+        pq.write_table(frame.to_arrow(), path, row_group_size=4, use_dictionary=False, write_page_index=True)
+    else:
+        frame.write_parquet(path, row_group_size=4, statistics="full" if writer == "polars" else False)
+    return path
+
+
+@pytest.mark.parametrize("writer", ["polars", "polars without statistics", "pyarrow", "pyarrow, plain"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        *[("float", one) for one in ("ge=0, le=1.0", "gt=0, lt=1", "eq=0.0", "ne=0.0", "isin=[0.0, 1.0]")],
+        *[("float", one) for one in ("notin=[0.0]", "ge=0", "le=1.0", "le=-0.0, ge=-0.0")],
+        *[("int", one) for one in ("ge=0, le=3", "gt=0", "lt=2", "eq=1", "ne=1", "isin=[0, 1, 2, 3]", "notin=[1]")],
+        *[("str", one) for one in ('eq="b"', 'ne="b"', 'isin=["b", "a"]', 'notin=["b", "a"]', 'str_startswith="b"')],
+        *[("str", one) for one in ('str_matches="b*$"', 'str_length={"max_value": 1}', 'str_endswith="d"')],
+        *[("dt.date", f"{one}=dt.date(2026, 1, 2)") for one in ("ge", "gt", "le", "lt", "eq", "ne")],
+    ],
+)
+def test_what_a_file_says_about_its_row_groups_changes_no_count(
+    kind: str, options: str, writer: str, tmp_path: Path
+) -> None:
+    """Statistics and dictionaries save reading; rows that they leave out are rows that keep the check."""
+    dtypes = {"float": pl.Float64, "int": pl.Int64, "str": pl.String, "dt.date": pl.Date}
+    frame = pl.DataFrame({"x": pl.Series([one for group in GROUPS[kind] for one in group], dtype=dtypes[kind])})
+    for nullable in (True, False):
+        text = contract_text(f"x: {kind} = pa.Field({options}, nullable={nullable})")
+        ours = counts(check_paths(tmp_path, text, [written(frame, tmp_path, writer)]))
+        assert ours
+        assert ours == oracle(text, frame.with_columns(pl.col(pl.Float64).fill_nan(None)), tmp_path)
+
+
 ID = 'number: int = pa.Field(unique=True, metadata={"role": "id"})'
 
 
@@ -246,6 +304,39 @@ def test_the_first_offending_rows_are_shown_over_all_files(
     one = only(check_frame(tmp_path, contract_text("x: float = pa.Field(ge=0)"), frame, files=3))
     assert (one.check, one.count, one.share) == ("ge 0", 42, 42 / 1040)
     assert one.examples == ((700, -1.0), (701, -2.0), (1000, -3.0), (1001, -3.0), (1002, -3.0))
+
+
+@pytest.mark.parametrize("listed", [100_000, 60, 7, 1])
+def test_rows_are_shown_for_every_check_however_many_break_another(
+    listed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts and first rows are the same whether all broken rows are held at once or are counted beside."""
+    monkeypatch.setattr(check_module, "LISTED", listed)
+    frame = pl.DataFrame({"x": [-1.0] * 50 + [0.5] * 300 + [9.0, -1.0, 9.0]})
+    found = check_frame(tmp_path, contract_text("x: float = pa.Field(ge=0, le=1)"), frame).violations
+    assert [(one.check, one.count) for one in found] == [("ge 0", 51), ("le 1", 2)]
+    assert [row for row, _ in found[0].examples] == [0, 1, 2, 3, 4]
+    assert found[1].examples == ((350, 9.0), (352, 9.0))
+
+
+@pytest.mark.parametrize("low", [-3, 0, 2**62, -(2**63), 2**63 - 6])
+@pytest.mark.parametrize("batch", [500_000, 3, 1])
+def test_duplicates_of_close_numbers_are_those_of_any_numbers(
+    low: int, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids that lie close together are marked instead of sorted; nothing else is different."""
+    values = [low + one for one in (4, 1, 4, 0, 2, 4, 2, 5, 1, 3)]
+    text, frame = contract_text("x: int = pa.Field(unique=True)"), pl.DataFrame({"x": values})
+    monkeypatch.setattr(check_module, "SPREAD", 0)
+    sorted_ = check_frame(tmp_path, text, frame)
+    monkeypatch.setattr(check_module, "SPREAD", 8)
+    monkeypatch.setattr(check_module, "BATCH", batch)
+    marked = Mock(wraps=check_module._marked)
+    monkeypatch.setattr(check_module, "_marked", marked)
+    assert check_frame(tmp_path, text, frame) == sorted_
+    marked.assert_called_once()
+    assert (only(sorted_).count, only(sorted_).examples[0]) == (7, (0, low + 4))
+    assert not check_frame(tmp_path, text, frame.unique()).violations
 
 
 @pytest.mark.parametrize("values", [[1, 2, 2, 3, 1], ["a", "b", "b", "c", "a"], [1.5, None, float("nan"), 2.5, 1.5]])
@@ -323,6 +414,21 @@ def test_freshness_is_measured_against_as_of(newest: str | None, stale: bool, tm
     assert [one.check for one in result.violations] == (
         ["newest row at most 30 days before 2026-07-01"] if stale else []
     )
+
+
+@pytest.mark.parametrize("batch", [500_000, 2, 1])
+@pytest.mark.parametrize("dtype", [pl.Date(), pl.Datetime("us"), pl.Datetime("ns"), pl.Datetime("us", "UTC")])
+def test_the_newest_row_is_found_wherever_it_is(
+    dtype: pl.DataType, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files need not be in order: the last row may be an old one, or have no time."""
+    monkeypatch.setattr(check_module, "BATCH", batch)
+    text = contract_text('day: dt.datetime = pa.Field(nullable=True, metadata={"role": "time"})')
+    days = [dt.datetime(2026, 6, 1, 12), dt.datetime(2026, 6, 3, 23, 59, 59, 999_999), dt.datetime(2026, 6, 2)]
+    for last, newest in [(dt.datetime(2026, 5, 1), 3), (dt.datetime(2026, 6, 4), 4), (None, 3)]:
+        moments = pl.Series([*days, last], dtype=pl.Datetime("us"))
+        moments = moments.cast(dtype) if dtype != pl.Datetime("us", "UTC") else moments.dt.replace_time_zone("UTC")
+        assert check_frame(tmp_path, text, pl.DataFrame({"day": moments})).newest == dt.date(2026, 6, newest)
 
 
 def test_custom_checks_count_over_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

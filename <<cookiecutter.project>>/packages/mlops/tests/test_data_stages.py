@@ -56,7 +56,7 @@ def test_broken_data_fails_the_check_and_says_where(tumour: Model) -> None:
     frame.with_columns(
         pl.when(pl.col("biopsy") == 3).then(-1.0).otherwise(pl.col("mean_radius")).alias("mean_radius")
     ).drop("mean_area").write_parquet(tumour.raw)
-    with pytest.raises(Refusal, match=r"mean_radius: ge 0 is broken in 1 rows .*mean_area: missing column") as refusal:
+    with pytest.raises(Refusal, match=r"mean_radius: ge 0 is broken in 1 row .*mean_area: missing column") as refusal:
         check(tumour)
     assert refusal.value.code == 1
     assert len(str(refusal.value).splitlines()) <= 2

@@ -155,7 +155,8 @@ def test_lost_bytes_are_refused(cheap: Model) -> None:
     shutil.rmtree(cheap.root / ".dvc" / "cache")
     with pytest.raises(Refusal, match=r"The champion of cheap \(promoted by .* on main\) cannot be fetched") as refused:
         find(cheap)
-    assert "dvc push" in refused.value.do
+    assert "make push" in refused.value.do
+    assert "If it is lost for good, reset it: docs/how-to/reset-the-champion.md." in refused.value.do
 
 
 def test_without_git_the_champion_is_not_known(cheap: Model) -> None:

@@ -252,6 +252,16 @@ def test_a_bad_expression_is_refused_with_the_name_of_the_slice(where: str) -> N
     assert len(str(refused.value).splitlines()) == 2
 
 
+def test_a_bad_expression_lists_the_columns_once() -> None:
+    """Polars goes on to list the valid columns, and so does the advice; one list is enough."""
+    frame = pl.DataFrame({"size_of_it": [1.0], "town": ["a"]})
+    with pytest.raises(Refusal) as refused:
+        slices.mask(frame, name="long", where="length > 3", model="toy")
+    assert "length" in refused.value.what
+    assert str(refused.value).count("size_of_it") == str(refused.value).count("town") == 1
+    assert refused.value.do.endswith("size_of_it, town.")
+
+
 def test_rows_for_which_a_condition_has_no_answer_are_not_in_the_slice() -> None:
     """A missing town is neither a nor not a; a condition without columns holds for all rows."""
     frame = pl.DataFrame({"town": ["a", None, "b"]})

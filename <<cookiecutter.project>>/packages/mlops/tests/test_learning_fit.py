@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from threadpoolctl import threadpool_limits
@@ -169,6 +170,45 @@ def test_bad_parameters_are_refused_with_the_words_of_the_estimator(
     assert says in str(refused.value)
     assert str(refused.value).startswith("tumour: ")
     assert len(str(refused.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "says", "do"),
+    [
+        (
+            [float("inf"), -float("inf"), 1.0],
+            "Infinite values: size in 2 rows, weight in 1 row.",
+            "bounds in contract.py",
+        ),
+        ([float("nan"), 1.0, 1.0], "Missing values: size in 1 row.", "not nullable in contract.py"),
+    ],
+)
+def test_values_that_an_estimator_cannot_take_are_named_with_their_columns(
+    values: list[float], says: str, do: str
+) -> None:
+    """scikit-learn says that X contains infinity or NaN, and not where."""
+    from sklearn.linear_model import LinearRegression
+
+    weight = [values[0] if "Infinite" in says else 2.0, 3.0, 4.0]
+    X = pd.DataFrame({"size": values, "weight": weight, "town": ["a", "b", "c"]})
+    found = fit.Rows(X=X, y=pd.Series([1.0, 2.0, 3.0]), groups=None, classes=None)
+    with pytest.raises(Refusal) as refused:
+        fit.final(lambda params: Numbers(LinearRegression()), {}, found, where="toy")
+    assert refused.value.what.startswith("toy: the estimator cannot be fitted: ValueError: Input X contains")
+    assert refused.value.what.endswith(says)
+    assert do in refused.value.do
+    assert len(str(refused.value).splitlines()) == 2
+
+
+class Numbers:
+    """An estimator that takes the columns of numbers only."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def fit(self, X: pd.DataFrame, y: pd.Series) -> Any:
+        """Fit it."""
+        return self.estimator.fit(X.select_dtypes("number"), y)
 
 
 def tuned(model: Model, settings: ModelConfig, n: int = 400) -> fit.Tuned:

@@ -1,4 +1,4 @@
-"""The one way `mlops` refuses: what happened, to which model, and what to do."""
+"""The one way `mlops` refuses: what happened, to which model, and what to do; and how a sentence counts."""
 
 
 class Refusal(Exception):
@@ -15,3 +15,8 @@ class Refusal(Exception):
 
     def __str__(self) -> str:
         return f"{self.what}\n  {self.do}" if self.do else self.what
+
+
+def counted(count: int, noun: str) -> str:
+    """How many of something, as a sentence says it: `1 row`, `1,200 rows`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

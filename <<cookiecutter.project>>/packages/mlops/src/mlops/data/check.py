@@ -1,4 +1,4 @@
-"""Do these rows keep the contract? Every standard check in one streaming scan, so that size is not memory.
+"""Do these rows keep the contract? Every standard check in a streaming scan of its column: size is not memory.
 
 What counts as missing: null, and NaN in a column of floats. Missing values break `nullable=False` and `unique`
 (two missing values are equal), and no other check: ranges, categories and patterns are asked of what is there.
@@ -13,6 +13,7 @@ concern every row. Custom checks run in pandera on batches of `BATCH` rows: such
 import datetime as dt
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,18 @@ BATCH = 500_000
 """Rows that a custom check sees at once."""
 PARTITION = 50_000_000
 """Rows whose values are held at once while duplicates are counted."""
+SPREAD = 8
+"""Whole numbers are dense where fewer than so many values are possible for each row."""
+LISTED = 100_000
+"""Broken rows of a column that are held at once; where there are more, they are counted in a second scan."""
 EXAMPLES = 5
 SHOWN = 100
 """Most violations that a result holds; the first ones in the contract's order."""
 LENGTH = 80
 """Most characters of a value that is shown."""
 HIDDEN = "hidden: personal data"
-FEW = 8
+ROW = "number of the row"
+"""The name under which rows are numbered while they are checked."""
 _LONGEST = 2**32 - 1
 
 
@@ -103,9 +109,7 @@ def check_files(
         raise ValueError("the contract has custom checks and nobody to run them")
     files = ", ".join(path.name for path in paths[:3])
     try:
-        scan = pl.scan_parquet(list(paths))
-        schema = scan.collect_schema()
-        return _check(scan, schema, contract, as_of, custom)
+        return _check(_read(paths, contract), as_of, custom)
     except FileNotFoundError:
         raise Refusal(f"{files} does not exist.", do="The ingest stage writes it.") from None
     except _Empty:
@@ -120,83 +124,98 @@ class _Empty(Exception):
 
 @dataclass(frozen=True)
 class _Question:
-    """One thing to count in the scan: rows where `broken` holds (null counts as kept)."""
+    """One check of a column, and which rows break it (null counts as kept)."""
 
-    column: str
     check: str
-    count: pl.Expr
     broken: pl.Expr
 
 
-@dataclass(frozen=True)
-class _Found:
-    """One broken check: the columns that it is about, how many rows break it, and which, where that can be said."""
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """The rows that are checked, numbered and not read yet, and the contract that they are to keep."""
 
-    columns: tuple[str, ...]
-    check: str
-    count: int
-    broken: pl.Expr | None
+    scan: pl.LazyFrame
+    schema: pl.Schema
+    rows: int
+    contract: Contract
+
+    def only(self, columns: Sequence[str], broken: pl.Expr) -> pl.LazyFrame:
+        """The rows in which `broken` holds: their numbers and the values of some columns.
+
+        The Parquet reader answers such a filter itself: it leaves out row groups whose statistics rule it out, and
+        asks about repeated text once. That is why each column is asked about in a scan of its own.
+        """
+        return self.scan.select(ROW, *columns).filter(broken)
+
+    def first(self, columns: Sequence[str], broken: pl.Expr) -> pl.DataFrame:
+        """The first of the rows that `only` gives, batch by batch: a filter alone would read far beyond them."""
+        found = pl.DataFrame()
+        for start in range(0, self.rows, BATCH):
+            batch = self.scan.select(ROW, *columns).slice(start, BATCH)
+            found = found.vstack(batch.filter(broken).head(EXAMPLES).collect(engine="streaming"))
+            if found.height >= EXAMPLES:
+                break
+        return found
+
+    def violation(self, columns: Sequence[str], check: str, count: int, broken: pl.DataFrame | None) -> Violation:
+        """A broken check with the first of the rows that `only` gave."""
+        first = [] if broken is None else broken.head(EXAMPLES).select(ROW, *columns).rows()
+        return Violation(
+            column=", ".join(columns),
+            check=check,
+            count=count,
+            share=count / self.rows,
+            examples=tuple((row, _shown(columns, values, self.contract)) for row, *values in first),
+        )
 
 
-def _check(
-    scan: pl.LazyFrame,
-    schema: pl.Schema,
-    contract: Contract,
-    as_of: dt.date,
-    custom: Callable[[pl.DataFrame], list[Any]] | None,
-) -> CheckResult:
-    questions = [one for column in contract.columns if column.name in schema for one in _questions(column, schema)]
-    time = contract.time if contract.time and contract.time.name in schema else None
-    keys: list[tuple[str, ...]] = [
-        (column.name,) for column in contract.columns if column.unique and column.name in schema
-    ]
-    keys += [names for names in contract.unique_together if set(names) <= set(schema)]
-
-    selected = [pl.len().alias("rows")]
-    selected += [question.count.alias(f"q{n}") for n, question in enumerate(questions)]
-    if time and schema[time.name].is_temporal():
-        selected.append(pl.col(time.name).max().alias("newest"))
-    facts = scan.select(selected).collect(engine="streaming").row(0, named=True)
-    rows = facts["rows"]
+def _read(paths: Sequence[Path], contract: Contract) -> _Data:
+    scan = pl.scan_parquet(list(paths), row_index_name=ROW)
+    schema = pl.Schema({name: dtype for name, dtype in scan.collect_schema().items() if name != ROW})
+    rows = scan.select(pl.len()).collect(engine="streaming").item()
     if rows == 0:
         raise _Empty
+    return _Data(scan=scan, schema=schema, rows=rows, contract=contract)
 
-    found = _schema_violations(schema, contract, rows)
-    found += [
-        _Found((question.column,), question.check, facts[f"q{n}"], question.broken)
-        for n, question in enumerate(questions)
-        if facts[f"q{n}"]
-    ]
-    for key in keys:
-        count, first = _duplicates(scan, schema, key, rows)
-        if count:
-            found.append(_Found(key, "unique", count, first))
-    newest = facts.get("newest")
-    newest = newest.date() if isinstance(newest, dt.datetime) else newest
-    found += _stale(contract, as_of, newest, rows)
-    violations = _with_examples(scan, contract, found, rows)
+
+def _check(data: _Data, as_of: dt.date, custom: Callable[[pl.DataFrame], list[Any]] | None) -> CheckResult:
+    contract = data.contract
+    # Looking for duplicates keeps one core busy for a while; the other one goes on with the columns.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        duplicates = beside.submit(_all_duplicates, data)
+        violations = _schema_violations(data)
+        for column in contract.columns:
+            if column.name in data.schema:
+                violations += _broken(data, column)
+        newest = _newest(data)
+    violations += duplicates.result()
+    violations += _stale(data, as_of, newest)
     if custom is not None and contract.has_custom:
-        violations += _custom_violations(scan, schema, contract, custom, rows)
+        violations += _custom_violations(data, custom)
     order = {column.name: n for n, column in enumerate(contract.columns)}
     violations.sort(key=lambda one: (order.get(one.column, len(order)), one.column))
-    return CheckResult(rows=rows, as_of=as_of, newest=newest, contract=contract.source, violations=tuple(violations))
+    return CheckResult(
+        rows=data.rows, as_of=as_of, newest=newest, contract=contract.source, violations=tuple(violations)
+    )
 
 
-def _schema_violations(schema: pl.Schema, contract: Contract, rows: int) -> list[_Found]:
+def _schema_violations(data: _Data) -> list[Violation]:
     """Columns that are missing, unexpected or of another type; each concerns every row."""
-    found: list[_Found] = []
-    for column in contract.columns:
-        if column.name not in schema:
+    found: list[Violation] = []
+    for column in data.contract.columns:
+        name, dtype = column.name, data.schema.get(column.name)
+        if dtype is None:
             if column.required:
-                found.append(_Found((column.name,), "missing column", rows, None))
-        elif schema[column.name] != DTYPES[column.dtype]:
-            cast = cast_to(column.dtype, column.name, schema[column.name])
-            alien = None if cast is None else lost(column.name, cast, schema[column.name])
-            said = f"is {_type(schema[column.name])}, not {column.dtype}"
-            found.append(_Found((column.name,), said, rows, alien))
-    if contract.strict:
-        known = {column.name for column in contract.columns}
-        found += [_Found((name,), "unexpected column", rows, None) for name in schema if name not in known]
+                found.append(data.violation([name], "missing column", data.rows, None))
+        elif dtype != DTYPES[column.dtype]:
+            cast = cast_to(column.dtype, name, dtype)
+            alien = None if cast is None or len(found) >= SHOWN else data.first([name], lost(name, cast, dtype))
+            found.append(data.violation([name], f"is {_type(dtype)}, not {column.dtype}", data.rows, alien))
+    if data.contract.strict:
+        known = {column.name for column in data.contract.columns}
+        for name in data.schema:
+            if name not in known:
+                found.append(data.violation([name], "unexpected column", data.rows, None))
     return found
 
 
@@ -205,13 +224,50 @@ def _type(dtype: pl.DataType) -> str:
     return next((name for name, kind in DTYPES.items() if kind == dtype), shorten(str(dtype), 40))
 
 
-def _stale(contract: Contract, as_of: dt.date, newest: dt.date | None, rows: int) -> list[_Found]:
-    days, time = contract.freshness_days, contract.time
+def _newest(data: _Data) -> dt.date | None:
+    """The day of the newest row, where there is a column of days or times.
+
+    It is mostly among the last rows: beyond them, only row groups that may hold a later day are looked at.
+    """
+    time = data.contract.time
+    if time is None or not isinstance(data.schema.get(time.name), pl.Date | pl.Datetime):
+        return None
+    value = pl.col(time.name)
+    last = data.scan.select(value).tail(BATCH).select(value.max()).collect(engine="streaming").item()
+    if isinstance(last, dt.datetime):
+        last = dt.datetime.combine(last, dt.time.max, last.tzinfo)
+    later = data.scan if last is None else data.scan.filter(value > last)
+    newest = later.select(value.max()).collect(engine="streaming").item()
+    newest = last if newest is None else newest
+    return newest.date() if isinstance(newest, dt.datetime) else newest
+
+
+def _stale(data: _Data, as_of: dt.date, newest: dt.date | None) -> list[Violation]:
+    days, time = data.contract.freshness_days, data.contract.time
     if days is None or time is None:
         return []
     if newest is not None and (as_of - newest).days <= days:
         return []
-    return [_Found((time.name,), f"newest row at most {days} days before {as_of}", rows, None)]
+    return [data.violation([time.name], f"newest row at most {days} days before {as_of}", data.rows, None)]
+
+
+def _broken(data: _Data, column: Column) -> list[Violation]:
+    """The checks on the values of one column that some row breaks."""
+    questions = _questions(column, data.schema)
+    if not questions:
+        return []
+    suspects = data.only([column.name], pl.any_horizontal(one.broken for one in questions))
+    first = suspects.head(LISTED).collect(engine="streaming")
+    counted = first.lazy() if first.height < LISTED else suspects
+    counts = counted.select(one.broken.sum().alias(str(n)) for n, one in enumerate(questions))
+    found = []
+    for one, count in zip(questions, counts.collect(engine="streaming").row(0), strict=True):
+        if count:
+            rows = first.filter(one.broken)
+            if rows.height < min(EXAMPLES, count):
+                rows = data.first([column.name], one.broken)
+            found.append(data.violation([column.name], one.check, count, rows))
+    return found
 
 
 def _questions(column: Column, schema: pl.Schema) -> list[_Question]:
@@ -221,20 +277,14 @@ def _questions(column: Column, schema: pl.Schema) -> list[_Question]:
     nan = dtype.is_float()
     found = []
     if not column.nullable:
-        missing, count = value.is_null(), value.null_count()
-        if nan:
-            missing, count = missing | value.is_nan(), count + value.is_nan().sum()
-        found.append(_Question(column.name, "not null", count, missing))
+        found.append(_Question("not null", value.is_null() | value.is_nan() if nan else value.is_null()))
     for check in column.checks:
         broken = broken_by(check, column.dtype)(value)
         if dtype != DTYPES[column.dtype] and not _runs(broken, column.name, dtype):
             continue  # The wrong type is a violation already; this check has no meaning for it.
-        count = broken.sum()
         if nan and check.kind in ("lt", "le", "eq", "isin"):
-            # NaN compares as the greatest value: subtracting its count costs less than a second mask.
-            count = count - value.is_nan().sum()
             broken = broken & value.is_not_nan()
-        found.append(_Question(column.name, check.label, count, broken))
+        found.append(_Question(check.label, broken))
     return found
 
 
@@ -257,9 +307,6 @@ def broken_by(check: Check, dtype: str) -> Callable[[pl.Expr], pl.Expr]:
             return lambda value: value != wanted
         case "ne":
             return lambda value: value == wanted
-        case "isin" if dtype == "str" and 0 < len(wanted) <= FEW:
-            # Comparing short text a few times is faster than looking it up.
-            return lambda value: pl.all_horizontal(value != one for one in wanted)
         case "isin":
             return lambda value: value.is_in(wanted).not_()
         case "notin":
@@ -315,40 +362,87 @@ def prove(contract: Contract, where: str) -> None:
             raise Refusal(f"{where}: Config.unique names {name}, which is no column.", do="Name columns that it has.")
 
 
-def _duplicates(scan: pl.LazyFrame, schema: pl.Schema, key: tuple[str, ...], rows: int) -> tuple[int, pl.Expr | None]:
+def _all_duplicates(data: _Data) -> list[Violation]:
+    """The columns, and the combinations of them, whose values must occur once and do not."""
+    keys: list[tuple[str, ...]] = [(column.name,) for column in data.contract.columns if column.unique]
+    found = []
+    for key in [*keys, *data.contract.unique_together]:
+        if set(key) <= set(data.schema):
+            count, again = _duplicates(data, key)
+            if again is not None:
+                found.append(data.violation(key, "unique", count, data.first(key, again)))
+    return found
+
+
+def _duplicates(data: _Data, key: tuple[str, ...]) -> tuple[int, pl.Expr | None]:
     """How many rows share their value of `key` with another row, and an expression that holds in those rows.
 
-    Values are held one partition at a time. A column of numbers or times is sorted, which takes a fraction of the
+    Values are held one partition at a time. A column of numbers or times is put in order, which takes a fraction of the
     memory of a hash table; text and combinations are grouped.
     """
-    values = scan.select(_normal(name, schema[name]).alias(name) for name in key)
-    is_sorted = len(key) == 1 and (schema[key[0]].is_numeric() or schema[key[0]].is_temporal())
-    parts = math.ceil(rows / PARTITION)
-    count, repeated = 0, []
+    together = [_normal(name, data.schema[name]).alias(name) for name in key]
+    values = data.scan.select(together)
+    is_ordered = len(key) == 1 and (data.schema[key[0]].is_numeric() or data.schema[key[0]].is_temporal())
+    parts = math.ceil(data.rows / PARTITION)
+    count, shared = 0, []
     for part in range(parts):
         rest = values.filter(pl.struct(key).hash(seed=7) % parts == part) if parts > 1 else values
-        found, again = _by_sorting(rest) if is_sorted else _by_grouping(rest, key)
+        found, again = _in_order(rest) if is_ordered else _by_grouping(rest, key)
         count += found
-        repeated.append(again)
+        shared.append(again)
     if not count:
         return 0, None
-    held = pl.concat(repeated)
+    held = pl.concat(shared)
     if len(key) == 1:
-        return count, _normal(key[0], schema[key[0]]).is_in(held.to_series().implode(), nulls_equal=True)
-    together = pl.struct(_normal(name, schema[name]).alias(name) for name in key)
-    return count, together.is_in(held.to_struct().implode(), nulls_equal=True)
+        return count, together[0].is_in(held.to_series().implode(), nulls_equal=True)
+    return count, pl.struct(together).is_in(held.to_struct().implode(), nulls_equal=True)
 
 
-def _by_sorting(values: pl.LazyFrame) -> tuple[int, pl.DataFrame]:
+def _in_order(values: pl.LazyFrame) -> tuple[int, pl.DataFrame]:
     """How many rows of one column share their value with another, and the values that are shared."""
-    column = values.collect(engine="streaming").to_series().sort(in_place=True)
+    column = values.collect(engine="streaming").to_series()
+    again = _marked(column) if _is_dense(column) else _repeats(column)
+    # Of n equal values n - 1 are repeats, so each value that is shared adds one row.
+    shared = again.unique()
+    return len(again) + len(shared), shared.to_frame()
+
+
+def _repeats(column: pl.Series) -> pl.Series:
+    """All but one of each group of equal values, by sorting."""
+    column = column.sort()
     same = column.slice(1).eq_missing(column.head(max(0, len(column) - 1)))
-    if not same.any():
-        return 0, column.head(0).to_frame()
-    repeated = column.slice(1).filter(same)
-    # A run of n equal values has n - 1 equal neighbours, so each value that is shared adds one row.
-    shared = repeated.unique()
-    return len(repeated) + len(shared), shared.to_frame()
+    return column.slice(1).filter(same)
+
+
+def _is_dense(column: pl.Series) -> bool:
+    """Whether these are whole numbers that lie close together, as ids do."""
+    if column.dtype != pl.Int64 or column.null_count() or column.is_empty():
+        return False
+    low, high = _span(column)
+    return high - low < SPREAD * len(column)
+
+
+def _span(column: pl.Series) -> tuple[int, int]:
+    low: Any = column.min()
+    high: Any = column.max()
+    return low, high
+
+
+def _marked(column: pl.Series) -> pl.Series:
+    """What `_repeats` gives, for a dense column: one bit per possible value, at a fraction of the cost of sorting."""
+    low, high = _span(column)
+    seen = pl.repeat(False, high - low + 1, eager=True)
+    marks, repeats = 0, [column.clear()]
+    for start in range(0, len(column), BATCH):
+        part = column.slice(start, BATCH)
+        place = (part - low).cast(pl.UInt32)
+        known = seen.gather(place)
+        repeats.append(part.filter(known))
+        seen.scatter(place, True)
+        before, marks = marks, int(seen.sum())
+        if marks - before < len(part) - len(repeats[-1]):
+            repeats.append(_repeats(part.filter(~known)))
+    return pl.concat(repeats)
 
 
 def _by_grouping(values: pl.LazyFrame, key: tuple[str, ...]) -> tuple[int, pl.DataFrame]:
@@ -361,36 +455,6 @@ def _by_grouping(values: pl.LazyFrame, key: tuple[str, ...]) -> tuple[int, pl.Da
 def _normal(name: str, dtype: pl.DataType) -> pl.Expr:
     """The column with NaN as null, so that missing values are one value."""
     return pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
-
-
-def _with_examples(scan: pl.LazyFrame, contract: Contract, found: list[_Found], rows: int) -> list[Violation]:
-    """The violations with their first rows: a second look at the data, which ends as soon as all have theirs.
-
-    It goes batch by batch over the columns that are still asked for, because many filters at once hold many buffers.
-    """
-    examples: list[list[tuple[int, Any]]] = [[] for _ in found]
-    asked = {n: one.broken for n, one in enumerate(found[:SHOWN]) if one.broken is not None}
-    for start in range(0, rows, BATCH):
-        if not asked:
-            break
-        names = sorted({name for n in asked for name in found[n].columns})
-        batch = scan.select(names).slice(start, BATCH).with_row_index("__row", offset=start).collect(engine="streaming")
-        for n, broken in list(asked.items()):
-            one, kept = found[n], examples[n]
-            first = batch.lazy().filter(broken).select("__row", *one.columns).head(EXAMPLES - len(kept)).collect()
-            kept += [(row, _shown(one.columns, values, contract)) for row, *values in first.rows()]
-            if len(kept) == min(EXAMPLES, one.count):
-                del asked[n]
-    return [
-        Violation(
-            column=", ".join(one.columns),
-            check=one.check,
-            count=one.count,
-            share=one.count / rows,
-            examples=tuple(kept),
-        )
-        for one, kept in zip(found, examples, strict=True)
-    ]
 
 
 def _shown(columns: Sequence[str], values: Sequence[Any], contract: Contract) -> Any:
@@ -411,18 +475,12 @@ def shown_value(value: Any, column: str, contract: Contract) -> Any:
     return shorten(value.isoformat() if isinstance(value, dt.date) else str(value), LENGTH)
 
 
-def _custom_violations(
-    scan: pl.LazyFrame,
-    schema: pl.Schema,
-    contract: Contract,
-    custom: Callable[[pl.DataFrame], list[Any]],
-    rows: int,
-) -> list[Violation]:
+def _custom_violations(data: _Data, custom: Callable[[pl.DataFrame], list[Any]]) -> list[Violation]:
     """Run the custom checks batch by batch, and add up what they found."""
     counts: dict[tuple[str, str], int] = {}
     examples: dict[tuple[str, str], list[tuple[int, Any]]] = {}
-    for start in range(0, rows, BATCH):
-        batch = scan.slice(start, BATCH).collect(engine="streaming")
+    for start in range(0, data.rows, BATCH):
+        batch = data.scan.select(data.schema.names()).slice(start, BATCH).collect(engine="streaming")
         for column, name, bad, count in custom(batch):
             key = (column, f"custom {name}")
             if count == 0:
@@ -430,14 +488,14 @@ def _custom_violations(
             counts[key] = counts.get(key, 0) + count
             kept = examples.setdefault(key, [])
             for row in [] if bad is None else bad.head(EXAMPLES - len(kept)).to_list():
-                value = batch[column][row] if column in schema else None
-                kept.append((start + row, shown_value(value, column, contract)))
+                value = batch[column][row] if column in data.schema else None
+                kept.append((start + row, shown_value(value, column, data.contract)))
     return [
         Violation(
             column=column or "(row)",
             check=shorten(check, LENGTH),
             count=count,
-            share=count / rows,
+            share=count / data.rows,
             examples=tuple(examples[column, check]),
         )
         for (column, check), count in counts.items()

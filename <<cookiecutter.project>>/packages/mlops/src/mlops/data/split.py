@@ -16,7 +16,7 @@ import polars as pl
 
 from mlops.config import Split
 from mlops.data.contract import Contract
-from mlops.errors import Refusal
+from mlops.errors import Refusal, counted
 
 BINS = 10
 """Strata of a target that is a quantity."""
@@ -91,12 +91,12 @@ def fit_boundary(frame: pl.DataFrame, contract: Contract, split: Split) -> Bound
         missing = _missing(frame, column.name)
         if missing:
             raise Refusal(
-                f"{column.name} (the {column.role}) is missing in {missing} of {frame.height} rows.",
+                f"{column.name} (the {column.role}) is missing in {missing:,} of {counted(frame.height, 'row')}.",
                 do="Leave such rows out in ingest; a row without it can be neither learned from nor scored.",
             )
     if frame[target.name].n_unique() < 2:
         raise Refusal(
-            f"{target.name} (the target) has one value only in {frame.height} rows.",
+            f"{target.name} (the target) has one value only in {counted(frame.height, 'row')}.",
             do="Nothing can be learned from it; use more data (data.as_of).",
         )
     boundary = {"time": _by_time, "stratified": _stratified, "grouped": _grouped}[split.method](
@@ -106,7 +106,7 @@ def fit_boundary(frame: pl.DataFrame, contract: Contract, split: Split) -> Bound
     if not 0 < holdout < frame.height:
         side = "holdout" if holdout == 0 else "training data"
         raise Refusal(
-            f"The {side} would be empty: {frame.height} rows, split.holdout = {split.holdout}.",
+            f"The {side} would be empty: {counted(frame.height, 'row')}, split.holdout = {split.holdout}.",
             do="Use more data (data.as_of), or another split.holdout or split.method in model.toml.",
         )
     return boundary

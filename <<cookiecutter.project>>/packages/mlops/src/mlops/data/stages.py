@@ -7,7 +7,7 @@ from pathlib import Path
 from mlops.cli import Outcome
 from mlops.data.compile import compile_contract, custom_runner
 from mlops.data.contract import Contract, read
-from mlops.errors import Refusal
+from mlops.errors import Refusal, counted
 from mlops.files import read_json, write_json
 from mlops.workspace import Model
 
@@ -21,7 +21,7 @@ def ingest(model: Model) -> Outcome:
     config, contract = model.config(), _contract(model)
     rows = sources.ingest(model, config.data, contract)
     return Outcome(
-        f"{model.name}: {rows:,} rows up to {config.data.as_of} in data/raw.parquet.",
+        f"{model.name}: {counted(rows, 'row')} up to {config.data.as_of} in data/raw.parquet.",
         {"model": model.name, "rows": rows, "as_of": config.data.as_of},
     )
 
@@ -43,7 +43,7 @@ def check(model: Model) -> Outcome:
         write_json(model.reports / "check.json", found)
         most = 3
         said = "; ".join(
-            f"{one.column}: {one.check} is broken in {one.count:,} rows ({one.share:.1%})"
+            f"{one.column}: {one.check} is broken in {counted(one.count, 'row')} ({one.share:.1%})"
             for one in result.violations[:most]
         )
         more = len(result.violations) - most
@@ -57,7 +57,9 @@ def check(model: Model) -> Outcome:
     checks = sum(len(column.checks) + len(column.custom) for column in contract.columns) + len(contract.custom)
     newest = f"; the newest is of {result.newest}" if result.newest else ""
     return Outcome(
-        f"{model.name}: {result.rows:,} rows keep {checks} checks on {len(contract.columns)} columns{newest}.", found
+        f"{model.name}: {counted(checks, 'check')} on {counted(len(contract.columns), 'column')} passed "
+        f"for {counted(result.rows, 'row')}{newest}.",
+        found,
     )
 
 
@@ -97,7 +99,7 @@ def split(model: Model) -> Outcome:
     counts = {path.stem: side.height for path, side in sides.items()}
     write_json(model.json("split"), {"boundary": boundary.to_json(), **counts})
     return Outcome(
-        f"{model.name}: {counts['train']:,} rows to train on, {counts['holdout']:,} kept as the holdout "
+        f"{model.name}: {counted(counts['train'], 'row')} to train on, {counts['holdout']:,} kept as the holdout "
         f"({config.split.method}).",
         {"model": model.name, **counts},
     )

@@ -108,13 +108,13 @@ def _contract(case: Case) -> Found:
     """The data kept its contract."""
     check = case.check or {}
     if check.get("passed") is True:
-        return "passed", f"The data contract holds on {check.get('rows')} rows."
+        return "passed", f"The data contract holds on {_rows(check.get('rows'))}."
     if check.get("passed") is False:
         violations = check.get("violations") or [{}]
         first = violations[0]
         return "failed", (
             f"The data contract is broken: {len(violations)} check(s), first {first.get('check')} "
-            f"on {first.get('column')} in {first.get('count')} rows."
+            f"on {first.get('column')} in {_rows(first.get('count'))}."
         )
     return "not evaluated", "The data contract was not checked."
 
@@ -131,7 +131,7 @@ def _measured(case: Case) -> Found:
         return "not evaluated", f"The evaluation has no interval of {case.primary} on the holdout."
     rows = case.evaluation.get("rows")
     return "passed", (
-        f"{case.primary} is {_shown(first['value'])} on {rows} holdout rows ({_interval(case, low, high)})."
+        f"{case.primary} is {_shown(first['value'])} on {_rows(rows)} of the holdout ({_interval(case, low, high)})."
     )
 
 
@@ -190,11 +190,11 @@ def _comparable(case: Case) -> Found:
     left_out = f"{comparison.rows_left_out} more are left out because the champion may have been trained on them"
     if comparison.rows < least:
         return "not evaluated", (
-            f"Only {comparison.rows} rows are common to champion and challenger, at least {least} are needed; "
-            f"{left_out}."
+            f"Only {_rows(comparison.rows)} {'is' if comparison.rows == 1 else 'are'} common to champion and "
+            f"challenger, at least {least} are needed; {left_out}."
         )
     return "passed", (
-        f"Champion {standing.version} and challenger are compared on the same {comparison.rows} rows"
+        f"Champion {standing.version} and challenger are compared on the same {_rows(comparison.rows)}"
         + (f"; {left_out}." if comparison.rows_left_out else ".")
         + (f" {standing.because}" if standing.because else "")
     )
@@ -222,9 +222,9 @@ def _slices(case: Case) -> Found:
         if part is None:
             found.append(("not evaluated", f"The slice {name!r} was not compared."))
         elif part.rows < case.gate.minimum_support:
-            small.append(f"{name!r} ({part.rows} rows)")
+            small.append(f"{name!r} ({_rows(part.rows)})")
         else:
-            where = f" in the slice {name!r} ({part.rows} rows)"
+            where = f" in the slice {name!r} ({_rows(part.rows)})"
             found.append(_not_worse(case, part.pair, margin=case.gate.slice_margin, where=where))
     for outcome in ("failed", "not evaluated"):
         sentences = [sentence for one, sentence in found if one == outcome]
@@ -276,6 +276,11 @@ def _not_worse(case: Case, pair: Pair | None, *, margin: float, where: str) -> F
 
 def _interval(case: Case, low: float, high: float) -> str:
     return f"{case.confidence * 100:.4g} % interval {_shown(low)} to {_shown(high)}"
+
+
+def _rows(count: Any) -> str:
+    """How many rows, for a sentence."""
+    return f"{count} row" if count == 1 else f"{count} rows"
 
 
 def _shown(value: float) -> str:

@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from mlops.config import ModelConfig
 from mlops.data.contract import Contract
-from mlops.errors import Refusal
+from mlops.errors import Refusal, counted
 from mlops.learning import frames
 from mlops.learning.export import predict
 from mlops.learning.loading import Build
@@ -160,28 +160,43 @@ def cross_validate(
     names = [metric.name for metric in metrics]
     jobs = (joblib.delayed(_fold)(build, params, rows, train, test, names) for train, test in folds)
     scores = []
-    for done, one in enumerate(_run(jobs, where), start=1):
+    for done, one in enumerate(_run(jobs, rows, where), start=1):
         scores.append(one)
         progress(done, len(folds))
     table = {metric.name: np.array([one[metric.name] for one in scores]) for metric in metrics}
     return {name: _spread(values) for name, values in table.items()}
 
 
-def _run(jobs: Iterator[Any], where: str) -> Iterator[dict[str, float]]:
+def _run(jobs: Iterator[Any], rows: Rows, where: str) -> Iterator[dict[str, float]]:
     try:
         yield from joblib.Parallel(return_as="generator")(jobs)
     except Refusal:
         raise
     except Exception as error:
-        raise _fit_failed(error, where) from None
+        raise _fit_failed(error, rows.X, where) from None
 
 
-def _fit_failed(error: BaseException, where: str) -> Refusal:
+def _fit_failed(error: BaseException, X: pd.DataFrame, where: str) -> Refusal:
+    """The estimator's own words, and the columns whose values it may mean, which it does not name."""
     said = " ".join(str(error).split())[:300]
-    return Refusal(
-        f"{where}: the estimator cannot be fitted: {type(error).__name__}: {said}",
-        do="Mend [train.params] in model.toml, build() in model.py, or the data.",
-    )
+    what = f"{where}: the estimator cannot be fitted: {type(error).__name__}: {said}"
+    numbers = X.select_dtypes("number")
+    infinite = _holding(numbers.isin([np.inf, -np.inf]))
+    if infinite:
+        do = "Give them bounds in contract.py (ge, le), so that the check refuses such rows, or mend ingest.py."
+        return Refusal(f"{what} Infinite values: {infinite}.", do=do)
+    missing = _holding(numbers.isna()) if "nan" in str(error).lower() else ""
+    if missing:
+        do = "Fill them in build() in model.py, or make the columns not nullable in contract.py."
+        return Refusal(f"{what} Missing values: {missing}.", do=do)
+    return Refusal(what, do="Mend [train.params] in model.toml, build() in model.py, or the data.")
+
+
+def _holding(found: pd.DataFrame) -> str:
+    """The columns in which something was found, and in how many rows: the first few, in words."""
+    counts = [(name, int(count)) for name, count in found.sum().items() if count]
+    named = ", ".join(f"{name} in {counted(count, 'row')}" for name, count in counts[:5])
+    return f"{named}, and {len(counts) - 5} more" if len(counts) > 5 else named
 
 
 def _fold(
@@ -252,7 +267,7 @@ def tune(build: Build, rows: Rows, *, config: ModelConfig, metric: Metric, where
             warnings.simplefilter("ignore")
             search.fit(rows.X, rows.y, groups=rows.groups)
     except Exception as error:
-        raise _fit_failed(error, where) from None
+        raise _fit_failed(error, rows.X, where) from None
     return Tuned({**fixed, **search.best_params_}, int(search.n_candidates_[0]))
 
 
@@ -277,4 +292,4 @@ def final(build: Build, params: Mapping[str, Any], rows: Rows, *, where: str) ->
         with threadpool_limits(1, user_api="blas"):
             return estimator.fit(rows.X, rows.y)
     except Exception as error:
-        raise _fit_failed(error, where) from None
+        raise _fit_failed(error, rows.X, where) from None

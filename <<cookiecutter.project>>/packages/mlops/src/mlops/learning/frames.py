@@ -3,7 +3,9 @@
 One function makes these frames for training, evaluation and serving-like prediction, so they cannot differ.
 """
 
-from collections.abc import Sequence
+import itertools
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +13,15 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from mlops.errors import Refusal
+from mlops.data.profile import profile
+from mlops.errors import Refusal, counted
 
 if TYPE_CHECKING:
-    from mlops.data.contract import Contract
+    from mlops.data.contract import Column, Contract
 
 NUMBERS = ("int", "float", "bool")
+PROOF = 24
+"""Rows on which another way to ask a model must give the same predictions."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def target(frame: pl.DataFrame, name: str, *, task: str, where: str) -> pd.Serie
     series = frame[name]
     if series.null_count():
         raise Refusal(
-            f"{where}: {series.null_count()} rows have no {name}.",
+            f"{where}: {name} is missing in {counted(series.null_count(), 'row')}.",
             do="A row without its target cannot be learnt from: make the column not nullable in contract.py.",
         )
     if task == "regression":
@@ -93,6 +98,33 @@ def golden_row(frame: pl.DataFrame, columns: Sequence[Feature]) -> dict[str, Any
     """A typical row that is nobody's: each column's middle number or most frequent text."""
     present = [column for column in columns if column.name in frame.columns]
     return {column.name: _typical(frame[column.name].drop_nulls(), column.dtype) for column in present}
+
+
+def proof_rows(frame: pl.DataFrame, contract: "Contract") -> list[dict[str, Any]]:
+    """Rows that are nobody's and reach far: edges of the data, every category, gaps where there may be some.
+
+    The service shows on them that its faster way to ask the model is the same one. The values are those of the
+    reference profile, so that a personal column tells nothing of one person.
+    """
+    found = profile(frame, contract.features, PROOF)["columns"]
+    values = {column.name: _reaching(column, found[column.name]) for column in contract.features}
+    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+
+
+def _reaching(column: "Column", found: Mapping[str, Any]) -> list[Any]:
+    """`PROOF` values of one column from its profile, each as often as there is room, in an order of its own."""
+    if column.dtype == "bool":
+        known: list[Any] = [False, True]
+    elif found["kind"] == "category":
+        known = list(found["counts"])
+    else:
+        known = [end for end in (found["min"], *found["edges"], found["max"]) if end is not None]
+        known = sorted({int(value) for value in known} if column.dtype == "int" else set(known))
+    if found["missing"] or not known:
+        known = [None, *known]
+    values = list(itertools.islice(itertools.cycle(known), PROOF))
+    random.Random(column.name).shuffle(values)
+    return values
 
 
 def _typical(series: pl.Series, dtype: str) -> Any:

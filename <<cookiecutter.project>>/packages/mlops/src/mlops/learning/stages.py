@@ -14,7 +14,7 @@ from mlops import git
 from mlops.cli import Outcome
 from mlops.config import ModelConfig
 from mlops.data.contract import Contract, read
-from mlops.errors import Refusal
+from mlops.errors import Refusal, counted
 from mlops.files import digest, read_json, write_json, write_text
 from mlops.learning import metrics
 from mlops.workspace import Model
@@ -105,7 +105,8 @@ def train(model: Model) -> Outcome:
     mean, std = scores[first]["mean"], scores[first]["std"]
     said = f"{mean:.4g} ± {std:.2g}" if mean is not None and std is not None else "not defined"
     return Outcome(
-        f"{model.name}: version {version}, {first} {said} over {config.train.folds} folds of {len(rows.y):,} rows.",
+        f"{model.name}: version {version}, {first} {said} over {config.train.folds} folds of "
+        f"{counted(len(rows.y), 'row')}.",
         {"model": model.name, "version": version, **training},
     )
 
@@ -131,7 +132,7 @@ def evaluate(model: Model) -> Outcome:
     first = found["overall"][measures[0].name]
     return Outcome(
         f"{model.name}: {measures[0].name} {_number(first['value'])} ({_number(first['low'])} to "
-        f"{_number(first['high'])}) on {found['rows']:,} rows of the holdout.",
+        f"{_number(first['high'])}) on {counted(found['rows'], 'row')} of the holdout.",
         flat,
     )
 
