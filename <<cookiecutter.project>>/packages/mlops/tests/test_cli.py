@@ -191,8 +191,10 @@ def test_outside_a_repository_it_says_so(
 ) -> None:
     """For every verb, before anything of it is imported."""
     monkeypatch.chdir(tmp_path)
-    for name in VERBS:
-        assert cli.main([name, "x"] if name == "new-model" else [name]) == 2
+    for name, verb in VERBS.items():
+        needed = [[flag, "x"] for flag, settings in verb.options if settings.get("required")]
+        needed += [["x"] for flag, _ in verb.options if not flag.startswith("-")]
+        assert cli.main([name, *(["x"] if verb.takes == "name" else []), *sum(needed, [])]) == 2
         assert "is not inside a generated repository" in capsys.readouterr().err
 
 
@@ -217,11 +219,12 @@ def test_help_lists_each_verb_under_its_group_and_each_exit_code(capsys: pytest.
     """What people type comes first."""
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
-    typed, stages = text.index(f"{cli.TYPED}:"), text.index(f"{cli.STAGE}:")
+    heads = {group: text.index(f"{group}:") for group in (cli.TYPED, cli.WORKFLOW, cli.STAGE)}
+    assert list(heads.values()) == sorted(heads.values())
     for name, verb in VERBS.items():
         place = re.search(rf"(?m)^  {name} +{re.escape(verb.help)}$", text)
         assert place
-        assert (typed < place.start() < stages) == (verb.group == cli.TYPED)
+        assert [group for group, start in heads.items() if start < place.start()][-1] == verb.group
     for code, meaning in cli.EXIT_CODES.items():
         assert f"{code}  {meaning}" in text
 
@@ -372,7 +375,8 @@ def _arguments(verb: cli.Verb) -> str:
     text = {"model": " [MODEL]", "models": " [MODELS ...]", "name": " NAME", "nothing": ""}[verb.takes]
     for flag, settings in verb.options:
         value = "" if settings.get("action") else f" {settings.get('metavar') or flag.strip('-').upper()}"
-        text += f" [{flag}{value}]"
+        shown = f"{flag}{value}" if flag.startswith("-") else value.strip()
+        text += f" {shown}" if settings.get("required") or not flag.startswith("-") else f" [{shown}]"
     return text
 
 

@@ -34,6 +34,7 @@ metrics = ["roc_auc", "brier"]
 [gate]
 margin = 0.01
 slice_margin = 0.05
+[budget]
 [drift]
 """
 
@@ -108,6 +109,8 @@ BREAKERS = {
     "gate.floors": ("floors = {accuracy = 0.5}",),
     "drift.psi": ("psi = 0", "psi = -1"),
     "drift.bins": ("bins = 1", "bins = 1001"),
+    "budget.runner": ('runner = ""', 'runner = "a b"', 'runner = "${{ x }}"', 'runner = "-x"', 'runner = "a\\n"'),
+    "budget.minutes": ("minutes = 0", "minutes = 7201"),
 }
 
 

@@ -38,6 +38,32 @@ def empty(tmp_path: Path) -> Path:
     return root
 
 
+def test_changed_files_are_told_relative_to_their_folder(repository: Path) -> None:
+    """New, changed and deleted ones, staged or not; ignored ones and those of other folders are not."""
+    folder = repository / "models" / "a"
+    (folder / "gone.json").write_text("{}")
+    (folder / "staged.json").write_text("{}")
+    do(repository, "add", "-A")
+    do(repository, "commit", "-q", "-m", "more")
+    assert git.changed(folder) == []
+    (folder / "dvc.lock").write_text("three\n")
+    (folder / "gone.json").unlink()
+    (folder / "ü new.json").write_text("{}")
+    (folder / "staged.json").write_text("[]")
+    do(repository, "add", str(folder / "staged.json"))
+    (folder / ".gitignore").write_text("ignored\n")
+    (folder / "ignored").write_text("")
+    (repository / "other").write_text("")
+    assert git.changed(folder) == [".gitignore", "dvc.lock", "gone.json", "staged.json", "ü new.json"]
+
+
+def test_before_the_first_commit_everything_is_changed(empty: Path) -> None:
+    (empty / "one").write_text("")
+    (empty / "two").write_text("")
+    do(empty, "add", "one")
+    assert git.changed(empty) == ["one", "two"]
+
+
 def test_a_failure_is_gits_own_first_line_and_the_place(repository: Path) -> None:
     """No traceback, no page of usage."""
     with pytest.raises(Refusal, match=r"git show failed: .*nowhere") as caught:

@@ -337,6 +337,28 @@ def test_repro_writes_the_cards_and_says_what_ran(tumour: Model) -> None:
     assert again.value["score"] == json.loads(tumour.json("metrics").read_text())["roc_auc"]
 
 
+def test_the_run_is_in_the_evidence_and_says_whether_its_lock_is_committed(tumour: Model) -> None:
+    """A verdict must know whether what was measured is what would be merged."""
+    pipeline.repro(tumour)
+    command.gate(tumour)
+    run = evidence(tumour)["run"]
+    assert (run["ran"], run["lock_changed"]) == ([], True)
+    assert run["seconds"] > 0
+    commit(tumour)
+    for path, changed in (("CARD.md", False), ("unrelated.json", False), ("metrics.json", True)):
+        git(tumour.root, "rm", "-q", "--cached", "--ignore-unmatch", f"models/tumour/{path}")
+        (tumour.folder / "unrelated.json").write_text("{}")
+        git(tumour.root, "commit", "-q", "--allow-empty", "-m", "Forget it")
+        pipeline.repro(tumour)
+        command.gate(tumour)
+        assert evidence(tumour)["run"]["lock_changed"] is changed, path
+
+
+def test_without_a_run_the_evidence_says_nothing_of_it(tumour: Model) -> None:
+    command.gate(tumour)
+    assert evidence(tumour)["run"] is None
+
+
 def test_the_thresholds_in_the_evidence_are_those_of_the_gate(tumour: Model) -> None:
     """Every key of `[gate]` is shown to the reader of the report."""
     command.gate(tumour)

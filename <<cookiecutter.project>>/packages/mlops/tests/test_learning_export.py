@@ -337,7 +337,7 @@ def test_a_feature_that_may_be_left_out_counts_as_missing() -> None:
 
 def test_rows_without_a_target_are_refused() -> None:
     """A gap in the target is counted and named."""
-    with pytest.raises(Refusal, match="toy: 1 rows have no outcome"):
+    with pytest.raises(Refusal, match=r"toy: outcome is missing in 1 row\."):
         frames.target(pl.DataFrame({"outcome": [1, None]}), "outcome", task="classification", where="toy")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops import pipeline
+from mlops import cli, pipeline
 from mlops.errors import Refusal
 from mlops.workspace import Model
 
@@ -87,6 +87,21 @@ def test_repro_names_a_mistake_in_model_toml_before_any_stage_runs(tumour: Model
     with pytest.raises(Refusal, match=r"gate\.margin"):
         pipeline.repro(tumour)
     assert not tumour.raw.exists()
+
+
+def test_repro_until_a_stage_needs_no_metric_and_writes_no_card(
+    tumour: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job that only checks data types this; a stage that there is not is refused."""
+    asked: dict[str, object] = {}
+    monkeypatch.setattr("mlops.storage.repro", lambda model, **settings: asked.update(settings) or ("ingest", "check"))
+    outcome = pipeline.repro(tumour, pull=True, until="check")
+    assert outcome.text == "tumour: ran ingest, check, up to check."
+    assert asked == {"pull": True, "until": "check"}
+    assert not (tumour.folder / "CARD.md").exists()
+    assert [name for name, verb in cli.VERBS.items() if verb.group == cli.STAGE] == list(cli.STAGES)
+    assert cli.main(["repro", "--until", "deploy", "tumour"]) == 2
+    assert "deploy" in capsys.readouterr().err
 
 
 def test_nothing_heavy_is_imported_for_a_run_in_which_nothing_changed(tumour: Model) -> None:

@@ -1,6 +1,7 @@
 """The verb `report`: reads what the gate wrote, writes the reports, refuses what is no evidence."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,15 @@ def test_all_judged_models_are_reported(root: Path) -> None:
     assert "1 failed, 1 passed" in outcome.text
     assert outcome.value == {"models": {"diabetes": "failed", "tumour": "passed"}, "files": ["reports/report.md"]}
     assert outcome.code == 0
+
+
+def test_a_model_that_was_deleted_is_not_reported(root: Path) -> None:
+    """Its folder in reports/ may lie there for years."""
+    put(root, "gone", evidence.sample("gone"))
+    assert report(root, []).value["models"] == {"tumour": "passed"}
+    shutil.rmtree(root / "models" / "tumour")
+    with pytest.raises(Refusal, match="has not judged any model"):
+        report(root, [])
 
 
 def test_only_named_models_are_reported(root: Path) -> None:
@@ -129,7 +139,7 @@ def test_bytes_that_are_not_text_are_refused(root: Path) -> None:
 
 def test_an_enormous_file_is_refused_before_it_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "MOST_BYTES", 1000)
-    with pytest.raises(Refusal, match=r"tumour: evidence\.json has"):
+    with pytest.raises(Refusal, match=r"tumour: evidence\.json .* at most 1,000 are read"):
         report(root, [])
 
 

@@ -23,15 +23,23 @@ ROOMS = {
     "workspace": BASE | {"config"},
     "__main__": {"cli"},
     "cli": NAMES,
+    "actions": NAMES,
+    "github": BASE,
     "local": NAMES,
-    "storage": NAMES | {"local"},
+    "origin": BASE,
+    "branch": BASE | {"origin"},
+    "storage": NAMES | {"local", "branch", "origin"},
+    "storing": SHELL | {"branch", "github", "origin", "planning", "storage"},
     "data": SHELL | {"local", "reporting"},
     "learning": SHELL | {"data", "tracking"},
     "tracking": NAMES | {"learning"},
     "judging": SHELL | {"data", "learning", "reporting", "storage", "tracking"},
-    "reporting": SHELL | {"data"},
+    "reporting": SHELL | {"actions", "data"},
+    "publishing": SHELL | {"actions", "github", "reporting"},
+    "planning": SHELL | {"actions", "reporting", "scaffold"},
     "pipeline": SHELL | {"reporting", "storage"},
     "scaffold": SHELL,
+    "serving": SHELL,
 }
 DOORS = {
     "dvc": {"storage"},
@@ -41,6 +49,7 @@ DOORS = {
     "pandera": {"data.compile"},
     "matplotlib": {"reporting.figures"},
     "fairlearn": {"learning.evaluate"},
+    "serve": {"learning.export", "serving"},
     "skops": {"learning.export", "tracking"},
     "dask": {"learning.engine"},
     "distributed": {"learning.engine"},
@@ -53,6 +62,9 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn", "ruamel": "ruamel.yaml"}
 # polars hands frames to pandas through pyarrow; joblib's Dask backend is in dask.
 COME_ALONG = {"pyarrow", "dask"}
 BARE = ["cli", "config", "errors", "files", "git", "local", "pipeline", "scaffold", "workspace"]
+BARE += ["actions", "planning.command", "planning.affected", "planning.plainyaml"]
+BARE += ["branch", "origin", "storing.store", "storing.verify"]
+BARE += ["github", "publishing.harden", "publishing.post", "publishing.verdict"]
 BARE += ["reporting.command", "reporting.card", "reporting.markdown", "reporting.neutral"]
 
 

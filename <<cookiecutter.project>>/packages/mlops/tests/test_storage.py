@@ -88,6 +88,15 @@ def test_only_what_changed_runs(cheap: Model) -> None:
     assert storage.repro(cheap) == ("second",)
 
 
+@pytest.mark.parametrize("pull", [False, True])
+def test_a_run_may_end_with_a_stage(pull: bool, cheap: Model) -> None:
+    """What comes after it neither runs nor is asked for; the next run goes on from there."""
+    assert storage.repro(cheap, pull=pull, until="first") == ("first",)
+    assert ran(cheap.root) == ["first"]
+    assert storage.repro(cheap, pull=pull, until="first") == ()
+    assert storage.repro(cheap, pull=pull) == ("second",)
+
+
 def test_the_working_folder_and_the_path_come_back(cheap: Model) -> None:
     """What a run changes in this process is put back, also after a failure."""
     before, path = Path.cwd(), os.environ["PATH"]

@@ -34,8 +34,9 @@ EXIT_CODES = {
     NO_READER: "the program that read the output went away",
 }
 
-Group = Literal["What people type", "Stages, in the order in which `mlops repro` runs them"]
+Group = Literal["What people type", "What the workflows type", "Stages, in the order in which `mlops repro` runs them"]
 TYPED: Group = "What people type"
+WORKFLOW: Group = "What the workflows type"
 STAGE: Group = "Stages, in the order in which `mlops repro` runs them"
 
 
@@ -59,14 +60,27 @@ class Verb:
     group: Group = TYPED
 
 
+STAGES = ("ingest", "check", "split", "tune", "train", "evaluate", "explain")
+
 VERBS: dict[str, Verb] = {
-    "repro": Verb("mlops.pipeline:repro", "run the pipeline where something changed, then write the card"),
+    "repro": Verb(
+        "mlops.pipeline:repro",
+        "run the pipeline where something changed, then write the card",
+        options=(
+            ("--pull", {"action": "store_true", "help": "take what was made and stored elsewhere from there"}),
+            ("--until", {"choices": STAGES, "metavar": "STAGE", "help": "end with this stage, such as check"}),
+        ),
+    ),
     "gate": Verb("mlops.judging.command:gate", "compare with the champion on the same rows; exit 0 only when passed"),
     "report": Verb(
         "mlops.reporting.command:report",
         "write reports/report.md from what the gate found",
         takes="models",
-        options=(("--html", {"action": "store_true", "help": "write reports/report.html too (needs matplotlib)"}),),
+        options=(
+            ("--html", {"action": "store_true", "help": "write reports/report.html too (needs matplotlib)"}),
+            ("--plan", {"metavar": "FILE", "help": "report on the models of this plan, measured or not"}),
+            ("--artifacts", {"metavar": "FOLDER", "help": "with --plan: what the jobs left (default: reports/)"}),
+        ),
     ),
     "refresh": Verb(
         "mlops.pipeline:refresh",
@@ -88,7 +102,69 @@ VERBS: dict[str, Verb] = {
             ),
         ),
     ),
+    "pull": Verb("mlops.pipeline:pull", "bring data and versions that dvc.lock names from the storage"),
+    "push": Verb("mlops.pipeline:push", "put data and versions that dvc.lock names into the storage"),
+    "serve": Verb("mlops.serving:serve", "serve the trained version over HTTP; settings are SERVE_… variables"),
+    "score": Verb(
+        "mlops.serving:score",
+        "predict every row of a Parquet or CSV file",
+        options=(
+            ("--in", {"dest": "source", "metavar": "FILE", "required": True, "help": "the rows, Parquet or CSV"}),
+            ("--out", {"dest": "target", "metavar": "FILE", "required": True, "help": "the file to write"}),
+        ),
+    ),
     "models": Verb("mlops.pipeline:list_models", "list the models", takes="nothing"),
+    "harden": Verb(
+        "mlops.publishing.harden:harden",
+        "give GitHub the rules in .github/rulesets: what protects the default branch",
+        takes="nothing",
+        options=(("--dry-run", {"action": "store_true", "help": "only show what would change"}),),
+    ),
+    "plan": Verb(
+        "mlops.planning.command:plan",
+        "say which models a change can affect, and why",
+        takes="nothing",
+        options=(
+            ("--base", {"metavar": "REV", "help": "what the change is compared with (default: the default branch)"}),
+            ("--head", {"metavar": "REV", "default": "HEAD", "help": "the changed commit (default: HEAD)"}),
+            ("--into", {"metavar": "FILE", "help": "write the plan there as JSON"}),
+        ),
+        group=WORKFLOW,
+    ),
+    "pack": Verb(
+        "mlops.storing.pack:pack",
+        "put a version that passed into one folder, for `store`",
+        options=(("--into", {"metavar": "DIR", "required": True, "help": "the folder to make"}),),
+        group=WORKFLOW,
+    ),
+    "store": Verb(
+        "mlops.storing.store:store",
+        "verify packed versions, store them, and commit their locks to the pull request's branch",
+        takes="nothing",
+        options=(
+            ("folder", {"metavar": "DIR", "help": "what `pack` wrote, or a folder that holds several of these"}),
+            ("--branch", {"required": True, "help": "the pull request's branch"}),
+            ("--head", {"metavar": "SHA", "required": True, "help": "the commit that was measured"}),
+        ),
+        group=WORKFLOW,
+    ),
+    "post": Verb(
+        "mlops.publishing.post:post",
+        "show the report on the run's page and in the pull request's one comment",
+        takes="nothing",
+        options=(("--with-cml", {"metavar": "VERSION", "help": "fetch this version of CML where none is installed"}),),
+        group=WORKFLOW,
+    ),
+    "verdict": Verb(
+        "mlops.publishing.verdict:verdict",
+        "say why a change may not be merged; exit 0 only when it may",
+        takes="nothing",
+        options=(
+            ("--plan", {"metavar": "FILE", "required": True, "help": "what had to be measured"}),
+            ("--artifacts", {"metavar": "FOLDER", "help": "what the jobs left (default: reports/)"}),
+        ),
+        group=WORKFLOW,
+    ),
     "ingest": Verb("mlops.data.stages:ingest", "fetch the rows up to data.as_of", group=STAGE),
     "check": Verb("mlops.data.stages:check", "check the rows against the data contract", group=STAGE),
     "split": Verb("mlops.data.stages:split", "keep the holdout from training", group=STAGE),
@@ -167,7 +243,7 @@ def _add_verb(command: argparse.ArgumentParser, verb: Verb) -> None:
 def _overview() -> str:
     lines = ["Measure, gate and report the models of this repository."]
     width = max(map(len, VERBS)) + 2
-    for group in (TYPED, STAGE):
+    for group in (TYPED, WORKFLOW, STAGE):
         lines += ["", f"{group}:"]
         lines += [f"  {name:<{width}}{verb.help}" for name, verb in VERBS.items() if verb.group == group]
     return "\n".join([*lines, "", "`mlops VERB --help` shows what one verb takes; each takes --json."])

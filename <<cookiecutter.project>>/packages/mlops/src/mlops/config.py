@@ -122,6 +122,16 @@ class Drift:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Budget:
+    """`[budget]`: what one run of the model in a workflow may use."""
+
+    runner: str = "ubuntu-24.04"
+    """The label of the machines that it runs on."""
+    minutes: int = 60
+    """After so many minutes the run is stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """One `model.toml`."""
 
@@ -133,6 +143,7 @@ class ModelConfig:
     train: Train = field(default_factory=Train)
     tune: Tune = field(default_factory=Tune)
     drift: Drift = field(default_factory=Drift)
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +214,12 @@ LIMITS = (
     ),
     Limit(key="drift.psi", need="more than 0", holds=lambda c: c.drift.psi > 0),
     Limit(key="drift.bins", need="between 2 and 1000", holds=lambda c: 2 <= c.drift.bins <= 1000),
+    Limit(
+        key="budget.runner",
+        need="one label of letters, digits, dots, underscores and dashes",
+        holds=lambda c: re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", c.budget.runner) is not None,
+    ),
+    Limit(key="budget.minutes", need="between 1 and 7200", holds=lambda c: 1 <= c.budget.minutes <= 7200),
 )
 
 

@@ -1,32 +1,78 @@
-"""The verbs around a model's pipeline: run it, advance its data, list the models.
+"""The verbs around a model's pipeline: run it, move what it made, advance its data, list the models.
 
 Nothing heavy is imported here: running a pipeline in which nothing changed must cost what DVC's own look costs.
 """
 
 import datetime as dt
+import re
+import time
 from pathlib import Path
 
-from mlops import config, files, workspace
+from mlops import config, files, git, workspace
 from mlops.cli import Outcome
 from mlops.errors import Refusal
 from mlops.workspace import Model
 
 
-def repro(model: Model) -> Outcome:
-    """Run the stages whose inputs changed, then write the card; say what ran and the first metric's value."""
+def repro(model: Model, pull: bool = False, until: str | None = None) -> Outcome:
+    """Run the stages whose inputs changed, then write the card; say what ran and the first metric's value.
+
+    With `pull` what another machine made and stored is taken from there and not made again.
+    With `until` the run ends with that stage, and there is no card and no metric.
+    """
     from mlops import storage
     from mlops.reporting import card
 
     # A mistake in model.toml is said before any stage has run.
     settings = model.config()
-    ran = storage.repro(model)
+    if until is not None:
+        return _repro_until(model, until, pull=pull)
+    facts = model.reports / "run.json"
+    facts.unlink(missing_ok=True)
+    begin = time.monotonic()
+    ran = storage.repro(model, pull=pull)
     card.write(model)
+    seconds = round(time.monotonic() - begin, 1)
+    files.write_json(facts, {"seconds": seconds, "ran": list(ran), "lock_changed": _lock_changed(model)})
     primary = settings.evaluate.metrics[0]
     score = files.read_json(model.json("metrics"), do=f"`make train MODEL={model.name}` makes it.").get(primary)
     headline = f"{primary} {score:.4g} on the holdout" if isinstance(score, int | float) else f"{primary} is unknown"
     what = f"ran {', '.join(ran)}" if ran else "nothing changed"
     value = {"model": model.name, "ran": list(ran), "metric": primary, "score": score}
     return Outcome(f"{model.name}: {what}; {headline}.", value)
+
+
+def _repro_until(model: Model, until: str, *, pull: bool) -> Outcome:
+    from mlops import storage
+
+    ran = storage.repro(model, pull=pull, until=until)
+    what = f"ran {', '.join(ran)}" if ran else "nothing changed"
+    return Outcome(f"{model.name}: {what}, up to {until}.", {"model": model.name, "ran": list(ran), "until": until})
+
+
+def _lock_changed(model: Model) -> bool:
+    """Whether `dvc.lock`, or a committed file that it names, differs from HEAD: what the run made is not committed."""
+    lock = model.folder / "dvc.lock"
+    named = {"dvc.lock", *re.findall(r"(?m)^ *(?:- )?path: (\S+)$", lock.read_text(encoding="utf-8"))}
+    return any(path in named for path in git.changed(model.folder))
+
+
+def pull(model: Model) -> Outcome:
+    """Bring what `dvc.lock` names and this machine lacks from the storage."""
+    from mlops import storage
+
+    came = storage.pull(model)
+    what = f"{', '.join(came)} came from the storage" if came else "all that dvc.lock names is on this machine"
+    return Outcome(f"{model.name}: {what}.", {"model": model.name, "pulled": list(came)})
+
+
+def push(model: Model) -> Outcome:
+    """Put what `dvc.lock` names into the storage, for others and for CI."""
+    from mlops import storage
+
+    count = storage.push(model)
+    what = f"{count} new {'object' if count == 1 else 'objects'}" if count else "nothing new"
+    return Outcome(f"{model.name}: {what} in the storage; commit dvc.lock too.", {"model": model.name, "pushed": count})
 
 
 def refresh(model: Model, as_of: str | None = None) -> Outcome:

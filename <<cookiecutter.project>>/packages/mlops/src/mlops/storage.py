@@ -1,5 +1,6 @@
-"""Running pipelines and fetching bytes by digest: the only module that touches DVC.
+"""Running pipelines and moving bytes by digest: the only module that touches DVC.
 
+Where the remote is kept on the branch `dvc-storage` of `origin`, `branch` moves the bytes between it and DVC's cache.
 DVC is driven in this process, and reads the pipelines of one model and of what that model builds on, and no other:
 a repository of two hundred models costs what one costs.
 """
@@ -13,36 +14,138 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from mlops import git, local
+from mlops import branch, git, local
+from mlops.branch import Branch
 from mlops.errors import Refusal
 from mlops.files import conflict
+from mlops.origin import Unreachable
 from mlops.workspace import Model
 
 DIRECTORY = re.compile(r"[0-9a-f]{32}\.dir")
 
 
-def repro(model: Model, *, pull: bool = False) -> tuple[str, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One output that a `dvc.lock` names: its path in the model's folder, and its digest."""
+
+    path: str
+    md5: str
+    is_cached: bool
+    """Whether DVC keeps it by its digest; what it does not keep, git does."""
+
+
+class Lost(Refusal):
+    """Bytes that are neither in the cache nor in the remote, or a remote that cannot be read."""
+
+
+def repro(model: Model, *, pull: bool = False, until: str | None = None) -> tuple[str, ...]:
     """Run the stages of `model` whose inputs changed; return their names, in the order they ran.
 
-    What an earlier run with the same inputs made is taken from DVC's cache, and with `pull` from its remote too.
+    With `until` only that stage and what it needs.
+
+    What an earlier run with the same inputs made is taken from DVC's cache.
+    With `pull` nothing runs only because its results are on another machine: the data and versions that the run and
+    the gate read are taken from the remote, and nothing else is. Where that cannot be, a line says why, and they are
+    made again.
     Progress goes to stderr, one line per stage, and so does what the stages print.
     A damaged file in the cache is mended first.
     Refuses when a stage fails (exit code 1; the stage has said why), when another process is at work, and outside git
     or DVC.
     """
+    ran: list[str] = []
     try:
-        return _repro(model, pull=pull)
+        _repro(model, ran, until, pull=pull)
     except _BrokenRwlock as broken:
         # A process killed while it wrote this file leaves half of it; it holds no data, only who reads and writes.
         _say(f"{model.name}: an interrupted run left {broken.path.name} damaged; it is removed.")
         broken.path.unlink(missing_ok=True)
-        return _repro(model, pull=pull)
+        return repro(model, pull=pull, until=until)
+    except (Lost, Unreachable) as lost:
+        if not pull:
+            raise
+        _say(f"{model.name}: {lost.what} What is missing is made again.")
+        _repro(model, ran, until, pull=False)
+    return tuple(ran)
+
+
+def pull(model: Model) -> tuple[str, ...]:
+    """Put every output that `dvc.lock` names into the working folder; return the paths of those that came.
+
+    An output that is there and differs is kept, and a line says so. Raises `Refusal` when bytes are nowhere.
+    """
+    with _session(model) as repo:
+        outs = _own_outs(repo, model)
+        came = _bring(repo, outs)
+        for out in outs:
+            if out not in came and out.exists and out.changed_checksum():
+                _say(f"{model.name}: {out} differs from dvc.lock and is kept; take it away to get the locked one.")
+        return tuple(str(out) for out in came)
+
+
+def push(model: Model) -> int:
+    """Put what `dvc.lock` names into the remote; how many objects it did not have yet.
+
+    Raises `Refusal` when an object is neither in the cache nor in the remote, and when the remote does not take it.
+    """
+    with _session(model) as repo:
+        planned = _own_outs(repo, model)
+        _mend(model, repo, list(dict.fromkeys(out.stage for out in planned)))
+        oids = _named(repo, planned)
+        cache = repo.cache.local
+        paths = {oid: Path(cache.oid_to_path(oid)) for oid in oids}
+        here = {oid: path for oid, path in paths.items() if _intact(path, oid)}
+        lost = sorted(oids - here.keys() - _held(repo, oids - here.keys()))
+        if lost:
+            raise Lost(
+                f"{model.name}: {lost[0]} is neither in the local cache nor in {_remote(repo)}.",
+                do=f"`make train MODEL={model.name}` makes it again.",
+            )
+        return _send(repo, here)
+
+
+def held(root: Path, oids: Iterable[str]) -> set[str]:
+    """Which of these objects the remote has. Raises `Refusal` when it cannot be asked."""
+    with _open(root) as repo:
+        return _held(repo, set(oids))
+
+
+def send(root: Path, files: Mapping[str, Path]) -> int:
+    """Put files that are no part of this clone into the remote, each under its md5; how many it did not have.
+
+    Every file is compared with its digest first; one that differs is refused, and then nothing is sent.
+    """
+    with _open(root) as repo:
+        if repo.branch is None:
+            for oid, path in files.items():
+                _adopt(repo, oid, path)
+            files = {oid: Path(repo.cache.local.oid_to_path(oid)) for oid in files}
+        return _send(repo, files)
+
+
+def outputs(model: Model) -> tuple[Output, ...]:
+    """The outputs that the model's `dvc.lock` names, by path."""
+    with _session(model) as repo:
+        found = [
+            Output(path=str(out), md5=out.hash_info.value, is_cached=bool(out.use_cache))
+            for stage in repo.index.stages
+            for out in stage.outs
+            if Path(stage.wdir) == model.folder and out.hash_info and out.protocol == "local"
+        ]
+    return tuple(sorted(found, key=lambda one: one.path))
+
+
+def objects(root: Path, oids: Iterable[str]) -> dict[str, Path]:
+    """Where these objects lie in the cache, verified; those that are not in it are left out."""
+    with _open(root) as repo:
+        paths = {oid: Path(repo.cache.local.oid_to_path(oid)) for oid in oids}
+        return {oid: path for oid, path in paths.items() if _intact(path, oid)}
 
 
 def outdated(model: Model) -> tuple[str, ...]:
@@ -122,10 +225,11 @@ class _BrokenRwlock(Exception):
         self.path = path
 
 
-def _repro(model: Model, *, pull: bool) -> tuple[str, ...]:
-    ran: list[str] = []
+def _repro(model: Model, ran: list[str], until: str | None, *, pull: bool) -> None:
+    """Run what changed, up to one stage or to the end, adding the names to `ran` as the stages end."""
+    target = f"dvc.yaml:{until}" if until else "dvc.yaml"
     with _session(model) as repo:
-        planned = _planned(repo)
+        planned = _planned(repo, target)
         _mend(model, repo, planned)
         places = {stage.addressing: number for number, stage in enumerate(planned, start=1)}
 
@@ -141,6 +245,8 @@ def _repro(model: Model, *, pull: bool) -> tuple[str, ...]:
             stage.run = said
             if _has_new_source(model, stage):
                 settings["force"] = True
+            if pull and (settings.get("force") or stage.changed(True, settings.get("upstream"))):
+                _bring(repo, _inputs(repo, stage))
             try:
                 done = reproduce_stage(stage, **settings)
             except Exception as error:
@@ -151,8 +257,100 @@ def _repro(model: Model, *, pull: bool) -> tuple[str, ...]:
 
         from dvc.repo.reproduce import _reproduce_stage as reproduce_stage
 
-        repo.reproduce(targets=["dvc.yaml"], pull=pull, allow_missing=pull, repro_fn=announced)
-    return tuple(ran)
+        # DVC's own `pull` asks the remote for its record of all runs, and then once for each stage.
+        repo.reproduce(targets=[target], allow_missing=pull, repro_fn=announced)
+        if pull and not until:
+            read = (model.export, model.train, model.holdout)
+            _bring(repo, [out for out in _own_outs(repo, model) if Path(out.fs_path) in read])
+
+
+def _own_outs(repo: Any, model: Model) -> list[Any]:
+    """What DVC keeps of the model's own outputs, as the lock names them."""
+    return [
+        out
+        for stage in repo.index.stages
+        for out in stage.outs
+        if Path(stage.wdir) == model.folder and _is_kept(out) and out.hash_info
+    ]
+
+
+def _is_kept(out: Any) -> bool:
+    """Whether DVC keeps an output by its digest, so that it can be had from the cache or the remote."""
+    return bool(out.use_cache) and out.protocol == "local"
+
+
+def _inputs(repo: Any, stage: Any) -> list[Any]:
+    """The outputs of other stages that a stage reads."""
+    places = [Path(dep.fs_path) for dep in stage.deps if dep.protocol == "local"]
+    others = [other for other in repo.index.stages if other.addressing != stage.addressing]
+    return [out for other in others for out in other.outs if any(_touch(Path(out.fs_path), place) for place in places)]
+
+
+def _bring(repo: Any, outs: list[Any]) -> list[Any]:
+    """Put those of the outputs that are not in the working folder there; raises `Lost` when bytes are nowhere."""
+    wanted = [out for out in outs if _is_kept(out) and out.hash_info and not out.exists]
+    if wanted:
+        _objects(repo, sorted(_named(repo, wanted)))
+    for out in wanted:
+        out.checkout()
+    return wanted
+
+
+def _named(repo: Any, outs: Iterable[Any]) -> set[str]:
+    """Digests of all objects that hold these outputs: files, listings of folders, and what the listings name."""
+    oids = {out.hash_info.value for out in outs}
+    listings = _objects(repo, sorted(oid for oid in oids if oid.endswith(".dir")))
+    return oids.union(*({md5 for _, md5 in _entries(path.read_bytes(), oid)} for oid, path in listings.items()))
+
+
+def _held(repo: Any, oids: set[str]) -> set[str]:
+    """Which objects the remote has."""
+    from dvc.config import NoRemoteError
+
+    found: set[str] = set()
+    if oids:
+        try:
+            found = set(repo.cloud.get_remote_odb().oids_exist(sorted(oids)))
+        except NoRemoteError:
+            return set()
+        except Exception as error:
+            raise _unreadable(repo, error) from None
+    return found | (repo.branch.has(oids - found) if repo.branch else set())
+
+
+def _send(repo: Any, files: Mapping[str, Path]) -> int:
+    """Put cached objects into the remote; how many it did not have."""
+    from dvc.config import NoRemoteError
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    if repo.branch:
+        return int(repo.branch.push(files))
+    try:
+        result = repo.cloud.push([HashInfo("md5", oid) for oid in files])
+    except NoRemoteError:
+        raise Refusal("There is no DVC remote to push to.", do="docs/how-to/change-storage.md shows how.") from None
+    except Exception as error:
+        do = "Check its address, and that your credentials may write there."
+        raise Refusal(f"{_remote(repo)} could not be written: {_line(error)}", do=do) from None
+    if result.failed:
+        do = "Check its address, and that your credentials may write there."
+        raise Refusal(f"{_remote(repo)} did not take {len(result.failed)} of {len(files)} objects.", do=do)
+    return len(result.transferred)
+
+
+def _adopt(repo: Any, oid: str, path: Path) -> None:
+    """Copy a file into the cache under its md5, when that is its md5."""
+    target = Path(repo.cache.local.oid_to_path(oid))
+    if _intact(target, oid):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=repo.tmp_dir, prefix="adopted.") as scratch:
+        copy = Path(scratch, oid)
+        shutil.copyfile(path, copy)
+        if _md5(copy) != oid.removesuffix(".dir"):
+            raise Refusal(f"{path} has not the bytes of its name.", do="Do not use it.")
+        copy.chmod(0o444)
+        copy.replace(target)
 
 
 def _has_new_source(model: Model, stage: Any) -> bool:
@@ -257,8 +455,15 @@ def _open(root: Path, model: Model | None = None) -> Iterator[Any]:
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
     name = f"{model.name}: " if model else ""
 
+    later = ExitStack()
+
     class Bounded(Repo):  # type: ignore[misc]
         """A repository that reads the pipelines of one model and of what it builds on."""
+
+        @cached_property
+        def branch(self) -> Branch | None:
+            """The branch that the remote is kept on, where it is; nothing is asked before it is needed."""
+            return later.enter_context(branch.opened(root)) if branch.is_used(root) else None
 
         @cached_property
         def index(self) -> Any:
@@ -267,7 +472,7 @@ def _open(root: Path, model: Model | None = None) -> Iterator[Any]:
     try:
         if not (root / ".dvc").is_dir():
             raise NotDvcRepoError(str(root))
-        with Bounded(str(root)) as repo:
+        with later, Bounded(str(root)) as repo:
             # Reading `scm` asks whether git is here, before any stage has run.
             _ = repo.scm
             yield repo
@@ -349,11 +554,11 @@ def _working_folder(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _planned(repo: Any) -> list[Any]:
-    """The stages that bring the model's own pipeline up to date, in order."""
+def _planned(repo: Any, target: str = "dvc.yaml") -> list[Any]:
+    """The stages that bring the model's own pipeline, or one stage of it, up to date, in order."""
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
-    planned: list[Any] = plan_repro(get_active_graph(repo.index.graph), collect_stages(repo, ["dvc.yaml"]))
+    planned: list[Any] = plan_repro(get_active_graph(repo.index.graph), collect_stages(repo, [target]))
     return planned
 
 
@@ -397,8 +602,12 @@ def _index(repo: Any, model: Model) -> Any:
 
 def _makes(stage: Any, place: Path) -> bool:
     """Whether an output of `stage` is `place`, holds it, or lies in it."""
-    outs = [Path(out.fs_path) for out in stage.outs]
-    return any(place.is_relative_to(out) or out.is_relative_to(place) for out in outs)
+    return any(_touch(Path(out.fs_path), place) for out in stage.outs)
+
+
+def _touch(one: Path, other: Path) -> bool:
+    """Whether one of two places is the other or lies in it."""
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _pipelines_in(folder: Path, outs: set[Path]) -> list[Path]:
@@ -501,9 +710,9 @@ def _objects(repo: Any, oids: list[str]) -> dict[str, Path]:
         _pull(repo, missing)
     lost = [oid for oid in missing if not _intact(paths[oid], oid)]
     if lost:
-        raise Refusal(
+        raise Lost(
             f"{lost[0]} is neither in the local cache nor in {_remote(repo)}.",
-            do="`dvc push` where it was trained puts it there.",
+            do="`make push` where it was trained puts it there.",
         )
     return paths
 
@@ -519,6 +728,7 @@ def _intact(path: Path, oid: str) -> bool:
 
 
 def _pull(repo: Any, oids: list[str]) -> None:
+    """Put into the cache what the remote has of these objects."""
     from dvc.config import NoRemoteError
     from dvc_data.hashfile.hash_info import HashInfo
 
@@ -528,14 +738,21 @@ def _pull(repo: Any, oids: list[str]) -> None:
         return
     except Exception as error:
         # Every kind of remote raises its own library's errors.
-        raise Refusal(
-            f"{_remote(repo)} could not be read: {_line(error)}", do="Check its address and your credentials."
-        ) from None
+        raise _unreadable(repo, error) from None
+    if repo.branch:
+        paths = {oid: Path(repo.cache.local.oid_to_path(oid)) for oid in oids}
+        repo.branch.fetch([oid for oid, path in paths.items() if not path.is_file()], paths.__getitem__)
+
+
+def _unreadable(repo: Any, error: Exception) -> Lost:
+    return Lost(f"{_remote(repo)} could not be read: {_line(error)}.", do="Check its address and your credentials.")
 
 
 def _remote(repo: Any) -> str:
     """The name and address of the default remote, for a message."""
     name = repo.config["core"].get("remote")
+    if repo.branch:
+        return f"the DVC remote {name!r} (the branch {branch.NAME} of origin)"
     return f"the DVC remote {name!r} ({repo.config['remote'][name]['url']})" if name else "a DVC remote (none is set)"
 
 

@@ -70,9 +70,12 @@ class Model:
 
 
 def find_root(start: Path) -> Path:
-    """The nearest folder at or above `start` that holds `models/` and `packages/mlops/`."""
+    """The nearest folder at or above `start` that holds `packages/mlops/` and `models/`.
+
+    A sparse checkout may leave `models/` out; then it is the one that holds `.git`.
+    """
     for folder in (start, *start.parents):
-        if (folder / "models").is_dir() and (folder / "packages" / "mlops").is_dir():
+        if (folder / "packages" / "mlops").is_dir() and ((folder / "models").is_dir() or (folder / ".git").exists()):
             return folder
     raise Refusal(f"{start} is not inside a generated repository.", do="Change to the folder that holds models/.")
 

@@ -226,6 +226,7 @@ def _evidence(
             else None
         ),
         **facts,
+        "run": _run(model),
         "lineage": card.lineage(challenger.manifest, version=version),
         "thresholds": dataclasses.asdict(config.gate),
         "champion": (
@@ -237,6 +238,12 @@ def _evidence(
         "drift": _drift(model, config, reference) if reference and model.train.is_file() else None,
         "profiles": {"challenger": read_json(model.export / export.PROFILE, do=do), "champion": reference},
     }
+
+
+def _run(model: Model) -> dict[str, Any] | None:
+    """What `mlops repro` said of its last run here; None where it did not run."""
+    path = model.reports / "run.json"
+    return dict(read_json(path, do=f"Run `mlops repro {model.name}` again.")) if path.is_file() else None
 
 
 def _mirror(model: Model, version: str, champion: Champion | None) -> None:

@@ -1,20 +1,17 @@
 """What is a version? A folder with the fitted model, its reference profile, and a manifest that vouches for both.
 
-The model is a skops file. Nothing is deserialised before its digest matches the manifest and every type in it is on
-the list below; pickle is used nowhere.
+The model is a skops file. `serve.loading` verifies and loads it, here as in the service: nothing is deserialised before
+its digest matches the manifest and every type in it is on that module's list; pickle is used nowhere.
 """
 
-import hashlib
-import importlib
 import io
 import json
-import math
 import platform
-import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import serve.errors
 import skops.io
+from serve import loading
+from serve.loading import FORMAT, MANIFEST, MODEL, PROFILE
+from serve.loading import digest as _digest
+from serve.loading import libraries as _versions
+from serve.loading import line as _line
+from serve.prediction import predict
 
 from mlops.errors import Refusal
 from mlops.files import dumps, plain
@@ -33,29 +37,7 @@ from mlops.learning.metrics import Floats
 if TYPE_CHECKING:
     from mlops.data.contract import Contract
 
-FORMAT = 1
-MODEL, PROFILE, MANIFEST = "model.skops", "profile.json", "manifest.json"
-# A skops file may name any class, and loading it may call that class. Only classes that these packages define
-# themselves are accepted, beyond the few that skops trusts. numpy is left out on purpose: `numpy.memmap` writes files.
-TRUSTED = ("sklearn", "scipy.sparse", "scipy.interpolate", "scipy.spatial", "xgboost", "lightgbm", "imblearn")
-TRUSTED_NAMES = {"numpy.dtype"}
-FORBIDDEN_PARTS = {"tests", "testing", "conftest", "externals", "datasets"}
-KEYS = {
-    "format",
-    "model",
-    "task",
-    "features",
-    "target",
-    "classes",
-    "input_schema",
-    "files",
-    "split",
-    "lineage",
-    "libraries",
-    "golden",
-}
-# Another processor may round the last bits otherwise; a model that changed differs by far more.
-GOLDEN_TOLERANCE = 1e-9
+__all__ = ["FORMAT", "MANIFEST", "MODEL", "PROFILE", "Exported", "load", "predict", "read_manifest", "version", "write"]
 
 
 @dataclass(frozen=True)
@@ -101,28 +83,10 @@ class Exported:
             ) from None
 
 
-def predict(estimator: Any, rows: pd.DataFrame, task: str) -> Floats:
-    """What a fitted estimator says of `rows`: (n, k) probabilities for classification, (n,) values for regression.
-
-    A classifier without `predict_proba` gives its decision function squeezed into probabilities, which keeps its
-    ranking and its decisions; one that has neither gives 0 and 1.
-    """
-    if task == "regression":
-        return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(len(rows))
-    if hasattr(estimator, "predict_proba"):
-        return np.asarray(estimator.predict_proba(rows), dtype=np.float64)
-    if hasattr(estimator, "decision_function"):
-        raw = np.asarray(estimator.decision_function(rows), dtype=np.float64)
-        raw = np.column_stack([np.zeros(len(rows)), raw]) if raw.ndim == 1 else raw
-        powers = np.exp(raw - raw.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-    labels = np.asarray(estimator.predict(rows))
-    return np.asarray(labels[:, None] == np.asarray(estimator.classes_)[None, :], dtype=np.float64)
-
-
 def version(folder: Path) -> str:
     """The name of a version: the first 12 hex digits of its manifest's SHA-256."""
-    return hashlib.sha256(_bytes(folder, MANIFEST)).hexdigest()[:12]
+    with _refusing():
+        return loading.version(folder)
 
 
 def write(
@@ -142,10 +106,12 @@ def write(
     `train` is the rows it was fitted on, for the golden row. Refuses an estimator that the list above does not cover.
     """
     data = _dump(estimator, model)
-    trusted = _trusted(data, model)
+    with _refusing():
+        trusted = loading.trusted_types(data, model)
     columns = frames.of_contract(contract)
-    golden = frames.golden_row(train, columns)
-    row = frames.features(_one_row(golden, columns), columns, where=f"{model}: the golden row")
+    golden, proof = frames.golden_row(train, columns), frames.proof_rows(train, contract)
+    asked = frames.features(_rows([golden, *proof], columns), columns, where=f"{model}: the golden row")
+    answers = predict(estimator, asked, task).tolist()
     profile_text = dumps(profile)
     manifest = {
         "format": FORMAT,
@@ -159,7 +125,9 @@ def write(
         "split": dict(split),
         "lineage": dict(lineage),
         "libraries": _libraries(trusted),
-        "golden": {"row": golden, "prediction": predict(estimator, row, task)[0].tolist()},
+        "golden": {"row": golden, "prediction": answers[0]},
+        "personal": [column.name for column in contract.features if column.personal],
+        "proof": {"rows": proof, "predictions": answers[1:]},
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
@@ -177,74 +145,26 @@ def write(
 
 def load(folder: Path) -> Exported:
     """Verify a version and load it: files, digests, types, then the golden row, in this order; refuse at the first."""
-    manifest = read_manifest(folder)
-    name = manifest["model"]
-    contents = {file: _bytes(folder, file) for file in manifest["files"]}
-    for file, data in contents.items():
-        if _digest(data) != manifest["files"][file]:
-            raise Refusal(
-                f"{name}: {folder / file} is not the file that its manifest names; it was changed after the export.",
-                do=f"Fetch or train the version again: `dvc repro` in models/{name}.",
-            )
-    trusted = _trusted(contents[MODEL], name)
-    try:
-        estimator = skops.io.loads(contents[MODEL], trusted=trusted)
-    except Exception as error:
-        raise Refusal(
-            f"{name}: {folder / MODEL} cannot be loaded: {_line(error)}",
-            do=f"It was written with {_versions(manifest)}; install those versions, or train again.",
-        ) from None
-    exported = Exported(folder, manifest, estimator)
+    with _refusing():
+        found = loading.load(folder)
+    exported = Exported(folder, found.manifest, found.estimator)
     _self_test(exported)
     return exported
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a version, its form verified; the model itself is not touched."""
-    path = folder / MANIFEST
-    again = "Fetch or train the version again; do not edit an export."
+    with _refusing():
+        return loading.read_manifest(folder)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """What the service refuses, refused in this command line's own way."""
     try:
-        manifest = json.loads(_bytes(folder, MANIFEST))
-    except (ValueError, RecursionError):
-        raise Refusal(f"{path} is not valid JSON.", do=again) from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise Refusal(f"{path} has a format that this mlops does not know.", do=again)
-    files = manifest.get("files")
-    well_formed = (
-        set(manifest) == KEYS
-        and isinstance(files, dict)
-        and set(files) == {MODEL, PROFILE}
-        and all(isinstance(item, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", item) for item in files.values())
-        and manifest["task"] in ("classification", "regression")
-        and isinstance(manifest["classes"], list) == (manifest["task"] == "classification")
-        and isinstance(manifest["features"], list)
-        and all(isinstance(item, dict) and set(item) == {"name", "dtype"} for item in manifest["features"])
-        and isinstance(manifest["input_schema"], dict)
-        and isinstance(manifest["input_schema"].get("required"), list)
-        and isinstance(manifest["golden"], dict)
-        and set(manifest["golden"]) == {"row", "prediction"}
-        and isinstance(manifest["golden"]["row"], dict)
-        and isinstance(manifest["libraries"], dict)
-        and isinstance(manifest["model"], str)
-    )
-    if not well_formed:
-        raise Refusal(f"{path} does not have the form of a manifest.", do=again)
-    return manifest
-
-
-def _bytes(folder: Path, file: str) -> bytes:
-    """A regular file's bytes; a link may point at anything, so it is refused."""
-    path = folder / file
-    if path.is_symlink() or folder.is_symlink():
-        raise Refusal(f"{path} is a symbolic link.", do="An export holds plain files only; fetch or train it again.")
-    try:
-        return path.read_bytes()
-    except OSError:
-        raise Refusal(f"{path} cannot be read.", do="Fetch or train the version again.") from None
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+        yield
+    except serve.errors.Refusal as refusal:
+        raise Refusal(refusal.what, do=refusal.do) from None
 
 
 def _dump(estimator: Any, model: str) -> bytes:
@@ -285,42 +205,6 @@ def _canonical(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _trusted(data: bytes, model: str) -> list[str]:
-    """The types in a skops file beyond those that skops trusts, all on our list; refuse any other."""
-    try:
-        types = skops.io.get_untrusted_types(data=data)
-    except Exception as error:
-        raise Refusal(
-            f"{model}: the model file is not a skops file: {_line(error)}", do="Fetch or train the version again."
-        ) from None
-    for name in types:
-        if not _is_trusted(name):
-            raise Refusal(
-                f"{model}: the model uses {name}, which is not a class of {', '.join(TRUSTED)}.",
-                do="Loading a version must not run unknown code: build the estimator from those packages; "
-                "do your own steps in ingest.py, before the data contract.",
-            )
-    return list(types)
-
-
-def _is_trusted(name: str) -> bool:
-    """Whether a dotted name is a class that a package on the list defines itself (not one that it imports)."""
-    if name in TRUSTED_NAMES:
-        return True
-    module, _, attribute = name.rpartition(".")
-    if not _in_trusted_package(module) or FORBIDDEN_PARTS & set(name.split(".")):
-        return False
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError):
-        return False
-    return isinstance(found, type) and _in_trusted_package(found.__module__)
-
-
-def _in_trusted_package(module: str) -> bool:
-    return any(module == package or module.startswith(f"{package}.") for package in TRUSTED)
-
-
 def _libraries(types: list[str]) -> dict[str, str]:
     """Versions of what the model needs to be loaded."""
     names = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn"}
@@ -329,26 +213,19 @@ def _libraries(types: list[str]) -> dict[str, str]:
     return found | {"python": platform.python_version()}
 
 
-def _versions(manifest: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in sorted(manifest["libraries"].items()))
-
-
-def _one_row(row: Mapping[str, Any], columns: tuple[frames.Feature, ...]) -> pl.DataFrame:
-    """A row of JSON values as a frame of one row, in the contract's types."""
+def _rows(rows: list[dict[str, Any]], columns: tuple[frames.Feature, ...]) -> pl.DataFrame:
+    """Rows of JSON values as a frame, in the contract's types."""
     kinds = {"int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean, "str": pl.String}
-    return pl.DataFrame([dict(row)], schema={item.name: kinds[item.dtype] for item in columns if item.name in row})
+    present = {name for row in rows for name in row}
+    return pl.DataFrame(rows, schema={item.name: kinds[item.dtype] for item in columns if item.name in present})
 
 
 def _self_test(exported: Exported) -> None:
     """Refuse a model that loads and no longer says of the golden row what it said when it was exported."""
     golden, name = exported.manifest["golden"], exported.manifest["model"]
     try:
-        found = np.atleast_1d(exported.predict(_one_row(golden["row"], exported.columns))[0])
-        expected = np.atleast_1d(np.asarray(golden["prediction"], dtype=np.float64))
-        same = found.shape == expected.shape and all(
-            math.isclose(a, b, rel_tol=GOLDEN_TOLERANCE, abs_tol=GOLDEN_TOLERANCE)
-            for a, b in zip(found, expected, strict=True)
-        )
+        found = np.atleast_1d(exported.predict(_rows([golden["row"]], exported.columns))[0])
+        same = loading.agree(found, np.atleast_1d(np.asarray(golden["prediction"], dtype=np.float64)))
     except Exception as error:
         raise Refusal(
             f"{name}: the loaded model cannot predict the golden row: {_line(error)}",
@@ -359,9 +236,3 @@ def _self_test(exported: Exported) -> None:
             f"{name}: the loaded model does not predict the golden row as it did when it was exported.",
             do=f"It was written with {_versions(exported.manifest)}; install those versions, or train again.",
         )
-
-
-def _line(error: BaseException) -> str:
-    """An error in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -96,7 +96,17 @@ _SHAPE: dict[str, Any] = {
     "explanation": _EXPLANATION,
     "cost": _COST,
     "contract": _CONTRACT,
-    "check": {"passed": "flag", "rows": "number", "newest": "text", "as_of": "text", "violations": [{"*": "any"}]},
+    "check": {
+        "passed": "flag",
+        "rows": "number",
+        "newest": "text",
+        "as_of": "text",
+        "violations": [{"column": "text", "check": "text", "count": "number", "share": "number"}],
+        "violations_left_out": "number",
+    },
+    "run": {"seconds": "number", "ran": ["text"], "lock_changed": "flag"},
+    "planned": ["text"],
+    "missing": "text",
     "lineage": {"commit": "text", "modified": "flag", "data": "text", "contract": "text", "params": {"*": "any"}},
     "thresholds": {"margin": "number", "slice_margin": "number", "minimum_support": "number", "floors": _SCORES},
     "champion": {
@@ -258,6 +268,8 @@ class Summary:
     challenger: float | None
     difference: Interval
     standing: str
+    missing: str
+    """Why there is no evidence of a model that the plan asked for: `data`, `cut off`; empty when there is some."""
 
 
 STANDINGS = {
@@ -307,11 +319,14 @@ def summary(evidence: dict[str, Any]) -> Summary:
         challenger=number(challenger),
         difference=difference,
         standing=stands,
+        missing=word(evidence.get("missing")) or "",
     )
 
 
 def answer(summary: Summary) -> str:
     """Is it better, in a few words."""
+    if summary.missing:
+        return "not measured"
     if summary.difference.value is None:
         return {"first": "first version", "reset": "champion set aside"}.get(summary.standing, "not compared")
     if summary.standing in ("first", "reset"):
@@ -342,6 +357,8 @@ def headline(summaries: Sequence[Summary]) -> str:
         # A model can be better on the whole and still break a rule; the reasons say which.
         found = than if reading in ("worse", "unknown") else f"{than}, but a rule failed"
         return f"{name} is blocked{': ' if found else ''}{found}"
+    if first.missing == "data":
+        return f"{name} is blocked: its data breaks the contract"
     return f"{name} is blocked: it could not be judged, and unknown is not a pass"
 
 
@@ -477,6 +494,55 @@ def drift(evidence: dict[str, Any]) -> list[tuple[str, float, bool]]:
     return sorted(found, key=lambda one: -one[1])
 
 
+def violations(evidence: dict[str, Any]) -> list[tuple[str, str, float | None, float | None]]:
+    """(column, check, rows, share of all rows) of what breaks the data contract, in the contract's order.
+
+    Values of the data are never among them: a check names what should be, not what is.
+    """
+    return [
+        (str(one.get("column")), str(one.get("check")), number(one.get("count")), number(one.get("share")))
+        for one in rows(table(evidence.get("check")).get("violations"))
+    ]
+
+
+CUT_OFF = "There is no evidence: the job was cut off or failed before the gate; see its log."
+"""What is known of a model that left nothing."""
+
+
+def unmeasured(model: str, *, reasons: Sequence[str], check: Any, because: str = CUT_OFF) -> dict[str, Any]:
+    """What stands for the evidence of a model that the plan asked for and that left none; `check` is its check.json.
+
+    A broken contract is the reason when the check says so, otherwise `because` is.
+    """
+    one: dict[str, Any] = {"model": model, "planned": list(reasons), "missing": "cut off", "check": check}
+    if problem(one | {"verdict": {"verdict": "not evaluated"}}):
+        one["check"] = None
+    found = violations(one)
+    said = [because]
+    if found and table(one["check"]).get("passed") is False:
+        one["missing"] = "data"
+        said = [f"The data breaks its contract: {told(*broken)}." for broken in found[:_NAMED]]
+        more = len(found) - _NAMED + int(number(one["check"].get("violations_left_out")) or 0)
+        said += [f"{more:,} more checks are broken."] if more > 0 else []
+    return one | {"verdict": {"verdict": "not evaluated", "reasons": said, "rules": []}}
+
+
+_NAMED = 2
+"""Broken checks that are reasons by themselves; the others are counted."""
+
+
+def told(column: str, check: str, count: float | None, share: float | None) -> str:
+    """One broken check in words."""
+    part = f" ({shown(share * 100)} %)" if share is not None else ""
+    return f"{column}: {check} is broken in {shown(count)} {'row' if count == 1 else 'rows'}{part}"
+
+
+def duration(evidence: dict[str, Any]) -> tuple[float | None, str]:
+    """How long the pipeline ran in the run that measured this version, and the unit: minutes from one minute on."""
+    seconds = number(table(evidence.get("run")).get("seconds"))
+    return (seconds / 60, "minutes") if seconds is not None and seconds >= 60 else (seconds, "seconds")
+
+
 def costs(evidence: dict[str, Any]) -> list[tuple[str, float | None, float | None, str]]:
     """(what, champion, challenger, unit) for size and latency; rows that neither has are left out."""
     new, old = table(evidence.get("cost")), table(table(evidence.get("champion")).get("cost"))
@@ -487,6 +553,7 @@ def costs(evidence: dict[str, Any]) -> list[tuple[str, float | None, float | Non
         for quantile, name in (("p50", "half of the calls within"), ("p95", "95 % of the calls within")):
             one, two = (table(table(each.get("latency_ms")).get(key)).get(quantile) for each in (old, new))
             found.append((f"{what}, {name}", number(one), number(two), "ms"))
+    found.append(("The pipeline in this run", None, *duration(evidence)))
     return [one for one in found if one[1] is not None or one[2] is not None]
 
 

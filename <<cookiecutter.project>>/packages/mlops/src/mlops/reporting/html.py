@@ -20,7 +20,7 @@ DRAWN = 25
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _CLASSES = {"failed": "bad", "not evaluated": "unsure", "passed": "good"}
 _OUTCOMES = {mark: outcome for outcome, mark in sections.MARKS.items()}
-_OPEN = ("rules", "metrics", "slices")
+_OPEN = ("violations", "rules", "metrics", "slices")
 _STYLE = """
 :root { color-scheme: light dark;
   --ground: #f6f7f9; --paper: #ffffff; --ink: #1b2330; --muted: #5b6675; --grid: #dde2e9;

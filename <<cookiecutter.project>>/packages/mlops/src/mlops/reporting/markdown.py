@@ -7,16 +7,20 @@ Pure, and standard library only: it runs where nothing is installed.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mlops.reporting import facts, sections
 from mlops.reporting.facts import Summary, shown, table
-from mlops.reporting.neutral import NOTHING, label, text
+from mlops.reporting.neutral import NOTHING, code, label, text
 from mlops.reporting.neutral import summary as summarised
 from mlops.reporting.sections import Chart, Section
 
 LIMIT = 60_000
-"""Most characters of a report; GitHub takes 65,536 and the poster adds its own."""
+"""Most characters of a comment; GitHub takes 65,536."""
+
+ADDED = 500
+"""What the poster may add to a report."""
 
 MARKS = sections.MARKS
 _HEAD = 12_000
@@ -28,11 +32,25 @@ _STYLE = (
     '"themeVariables": {"xyChart": {"plotColorPalette": "#4c8eda, #e0902b"}}}}%%'
 )
 _EMPTY = "No model has been judged: run `mlops gate` for each model, then `mlops report`."
+_UNAFFECTED = "## ✅ No model is affected\n\nThis change can affect no model, so nothing had to be measured."
 
 Evidence = dict[str, Any]
 
 
-def report(evidence: Sequence[Evidence], *, limit: int = LIMIT) -> str:
+@dataclass(frozen=True)
+class Run:
+    """Where the evidence was made: the page of the workflow run (a URL of ours), and the measured commit."""
+
+    url: str
+    commit: str
+
+
+def unaffected(run: Run | None = None) -> str:
+    """The report on a change for which the plan asks no model to be measured."""
+    return f"{_UNAFFECTED}\n\n{_links(run, reports=False)}".rstrip() + "\n"
+
+
+def report(evidence: Sequence[Evidence], *, run: Run | None = None, limit: int = LIMIT - ADDED) -> str:
     """The report on all models in `evidence`, at most `limit` characters (20,000 or more)."""
     if not evidence:
         return f"## No model was judged\n\n{_EMPTY}\n"
@@ -40,7 +58,7 @@ def report(evidence: Sequence[Evidence], *, limit: int = LIMIT) -> str:
     summaries = [facts.summary(one) for one in models]
     head = _head(summaries)
     blocked = any(summary.verdict != "passed" for summary in summaries)
-    foot = _foot(len(models))
+    foot = "\n\n".join(part for part in (_foot(len(models)), _links(run, reports=True)) if part)
     room = limit - len(head) - len(foot) - 400
     overview = _overview(models, summaries, room - (_RESERVED if blocked and len(models) > 1 else 0))
     details = _details(models, summaries, room - len(overview))
@@ -80,6 +98,13 @@ def _advice(blocked: Sequence[Summary]) -> str:
     # A name that is not one cannot be typed either; the folder in models/ is.
     name = model if model.isidentifier() and model.isascii() and len(model) <= 60 else "…"
     again = f"`make train MODEL={name}`, then `make gate MODEL={name}`"
+    if blocked[0].missing == "data":
+        return (
+            "mend the data, or change `contract.py` if the world has changed. Try it on your machine: "
+            f"`make train MODEL={name}`."
+        )
+    if blocked[0].missing:
+        return f"read the log of the job of this model, then run it again, or try it on your machine: {again}."
     if blocked[0].verdict == "failed":
         return (
             "improve the data or the model, or change the threshold in `model.toml` with a reason that a reviewer "
@@ -208,17 +233,17 @@ def _folded(summary: Summary, body: str, *, is_open: bool) -> str:
 
 
 def _brief(one: Evidence) -> str:
-    parts = [_about(one), *(_section(part, most=8) for part in (sections.rules(one), sections.metrics(one)) if part)]
-    return "\n\n".join(parts)
+    chosen = (sections.violations(one), sections.rules(one), sections.metrics(one))
+    return "\n\n".join(part for part in (_about(one), *(_section(each, most=8) for each in chosen if each)) if part)
 
 
 def _full(one: Evidence) -> str:
     parts = [_about(one)]
     for part in sections.sections(one):
         body = _section(part, most=15)
-        is_open = part.key in ("rules", "metrics", "slices")
+        is_open = part.key in ("violations", "rules", "metrics", "slices")
         parts.append(body if is_open else f"<details>\n<summary>{part.title}</summary>\n\n{body}\n\n</details>")
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _about(one: Evidence) -> str:
@@ -278,3 +303,11 @@ def _foot(count: int) -> str:
         "<sub>Differences are champion → challenger on the same rows, with a bootstrap interval; better is always "
         f"towards the goal of the metric. {count:,} model{'s' * (count != 1)}.</sub>"
     )
+
+
+def _links(run: Run | None, *, reports: bool) -> str:
+    """Where to read on: the run, and the page with every plot, which is an artifact of it."""
+    if run is None:
+        return ""
+    page = f" · [report.html with every plot]({run.url}#artifacts), in the artifact `evaluation-`*model*" * reports
+    return f"<sub>Measured commit {code(run.commit[:12])} · [run and logs]({run.url}){page}</sub>"

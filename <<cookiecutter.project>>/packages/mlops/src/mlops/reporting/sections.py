@@ -59,6 +59,7 @@ class Section:
 def sections(one: Evidence) -> list[Section]:
     """All there is to tell of a model, the most important first; what is unknown is left out."""
     found = (
+        violations(one),
         rules(one),
         metrics(one),
         slices(one),
@@ -80,6 +81,10 @@ def about(one: Evidence) -> list[str]:
     """Which version of what is compared with which, in one to three sentences."""
     champion, comparison = table(one.get("champion")), table(one.get("comparison"))
     said = [str(one["description"])] if one.get("description") else []
+    planned = [str(reason) for reason in facts.items(one.get("planned"))]
+    because = [f"Measured because {', '.join(planned[:5])}{f' and {len(planned) - 5} more' * (len(planned) > 5)}."]
+    if one.get("missing"):
+        return because if planned else []
     version = f"Owner {_word(one.get('owner'))} · version {_word(one.get('version'))}"
     if champion or comparison:
         version += f" against the champion {_word(champion.get('version') or comparison.get('champion'))}"
@@ -92,7 +97,17 @@ def about(one: Evidence) -> list[str]:
         said.append(f"{counted}.")
     else:
         said.append(facts.STANDINGS[facts.standing(one)])
-    return [line for line in said if line]
+    return [line for line in (*said, *(because if planned else ())) if line]
+
+
+def violations(one: Evidence) -> Section | None:
+    """Which checks the data breaks: columns, checks and counts, never values."""
+    body = tuple(
+        (column, check, shown(count), f"{shown(share * 100)} %" if share is not None else "")
+        for column, check, count, share in facts.violations(one)
+    )
+    grid = Grid(("Column", "Check", "Rows", "Share"), "llrr", body, limit=120)
+    return _with_grid("violations", "What breaks the data contract", grid)
 
 
 def rules(one: Evidence) -> Section | None:
@@ -329,17 +344,22 @@ def training(one: Evidence) -> Section | None:
 
 
 def cost(one: Evidence) -> Section | None:
-    """Size and latency."""
+    """Size, latency, and the minutes that the pipeline took."""
     body = tuple(
         (
             what,
             "" if before is None else f"{shown(before)} {unit}",
-            "" if after is None else f"{shown(after)} {unit}",
+            "" if after is None else f"{shown(after, places=1 if unit in ('minutes', 'seconds') else None)} {unit}",
             facts.ratio(before, after),
         )
         for what, before, after, unit in facts.costs(one)
     )
-    return _with_grid("cost", "Cost", Grid(("What", "Champion", "Challenger", "Change"), "lrrr", body))
+    if not body:
+        return None
+    ran = [_word(stage) for stage in facts.items(table(one.get("run")).get("ran"))]
+    said = f"Stages that ran: {', '.join(ran[:20])}." if ran else "No stage ran: dvc.lock was right already."
+    grid = Grid(("What", "Champion", "Challenger", "Change"), "lrrr", body)
+    return Section(key="cost", title="Cost", said=(said,) if one.get("run") else (), grid=grid)
 
 
 def lineage(one: Evidence) -> Section | None:

@@ -1,0 +1,105 @@
+"""What does this version say of a row? The fastest plan that gives the manifest's own predictions, and its self-test."""
+
+import itertools
+import time
+from typing import Any
+
+import numpy as np
+
+from serve import loading, plans
+from serve.errors import Refused
+from serve.loading import Version
+from serve.prediction import Floats
+from serve.rows import Columns, Rows
+
+REPEATS = 3
+GAPS = (float("nan"), None)
+"""What pandas puts where a text is missing: the first since its third version, the second before."""
+
+
+class Model:
+    """A verified version that answers rows.
+
+    `runtime` names the plan that serves (`swift`, `plain` or `framed`); `problem` says why none may, or is empty.
+    """
+
+    def __init__(self, version: Version) -> None:
+        """Choose the plan; a model that no plan makes say what it said when it was exported has a `problem`."""
+        self.version = version
+        self.manifest = version.manifest
+        self.name: str = self.manifest["model"]
+        self.task: str = self.manifest["task"]
+        self.classes: list[Any] | None = self.manifest["classes"]
+        self.columns = Columns(self.manifest)
+        golden, proof = self.manifest["golden"], self.manifest["proof"]
+        self._asked = [self.columns.filled(row) for row in (golden["row"], *proof["rows"])]
+        self._expected = [_flat(one) for one in (golden["prediction"], *proof["predictions"])]
+        self.runtime, self.problem = "", ""
+        self._plan: plans.Plan = _no_plan
+        for runtime, gap in itertools.product(plans.KINDS, GAPS if self.columns.texts else GAPS[:1]):
+            if self._choose(runtime, gap):
+                break
+        self.golden = self.columns.of(self._asked[:1])
+        self.self_test()
+
+    def _choose(self, runtime: str, gap: float | None) -> bool:
+        """Take this plan when it gives every prediction that the manifest holds."""
+        self.columns.gap = gap
+        try:
+            plan = plans.KINDS[runtime](self.version.estimator, self.columns, self.task)
+            with np.errstate(all="ignore"):
+                found = plan(self.columns.of(self._asked))
+            proven = all(loading.agree(_flat(a), b) for a, b in zip(found, self._expected, strict=True))
+        except Exception:  # Whatever a library raises here says the same: this plan is not for this model.
+            return False
+        if proven:
+            self.runtime, self._plan = runtime, plan
+        return proven
+
+    def self_test(self) -> bool:
+        """Whether the golden row is answered as it was at export; the answer stands in `problem` too."""
+        try:
+            same = loading.agree(_flat(self._plan(self.golden)[0]), self._expected[0])
+        except Exception:
+            same = False
+        self.problem = "" if same else "the model does not predict its golden row as it did when it was exported"
+        return same
+
+    def predict(self, rows: Rows) -> Floats:
+        """Probabilities (n, k) in the order of `classes`, or values (n,) for regression.
+
+        Raises `Refused` for rows that the model cannot answer with finite numbers.
+        """
+        if np.isinf(rows.numbers).any():
+            raise _unanswered()
+        try:
+            with np.errstate(all="ignore"):
+                found = self._plan(rows)
+        except Exception:  # An estimator may raise anything for values that it never saw.
+            raise _unanswered() from None
+        if not np.isfinite(found).all():
+            raise _unanswered()
+        return found
+
+    def cost(self, n: int) -> float:
+        """Seconds that `n` rows take, measured here and now; the best of a few runs."""
+        rows = Rows(np.repeat(self.golden.numbers, n, axis=0), np.repeat(self.golden.texts, n, axis=0))
+        best = float("inf")
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            self.predict(rows)
+            best = min(best, time.perf_counter() - started)
+        return best
+
+
+def _unanswered() -> Refused:
+    return Refused(422, "The model has no answer for these rows: a value is missing or too large for it.")
+
+
+def _no_plan(rows: Rows) -> Floats:
+    raise ValueError("no plan serves this model")
+
+
+def _flat(prediction: Any) -> list[float]:
+    """A prediction of one row as a list: its probabilities, or its one value."""
+    return [float(value) for value in np.atleast_1d(np.asarray(prediction, dtype=np.float64))]

@@ -1,0 +1,180 @@
+"""How does the service start, and how does it end without losing a request? uvicorn, with two things made stricter.
+
+On SIGTERM the service says that it is not ready, goes on serving for `SERVE_DRAIN` seconds so that proxies notice, and
+then ends when the requests in flight are answered. The head of a request is limited in size and in time.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serve import app, loading
+from serve.errors import Refusal
+from serve.model import Model
+from serve.service import Service
+from serve.settings import Settings
+
+HEAD_BYTES = 65_536
+"""Most bytes of a request before its body."""
+HEAD_SECONDS = 10.0
+"""Most time for them, once a connection is open."""
+LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, with limits on the head of a request, which it reads without any."""
+
+    _alarm: asyncio.TimerHandle | None = None
+    _head = 0
+    _in_head = True
+
+    def connection_made(self, transport: Any) -> None:
+        """A connection that says nothing is closed like one that says too little."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before the head is complete."""
+        self._head += len(data)
+        super().data_received(data)
+        if self._in_head and self._head > HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """The next request on a connection."""
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is there in time."""
+        self._in_head, self._head = False, 0
+        self._disarm()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """What comes next is a head again."""
+        super().on_message_complete()
+        self._in_head, self._head = True, 0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing rings for a connection that is gone."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._disarm()
+        self._alarm = self.loop.call_later(HEAD_SECONDS, self._late)
+
+    def _disarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _late(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(LATE)
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which waits before it closes its door."""
+
+    def __init__(self, service: Service, address: str) -> None:
+        """For one service; `address` is shown when it starts."""
+        config = uvicorn.Config(
+            app.create(service),
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_level="critical",
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=int(service.settings.timeout) + 1,
+            # On every response, also where uvicorn itself answers a request that is no HTTP.
+            headers=[("model-name", service.model.name), ("model-version", service.model.version.name)],
+        )
+        super().__init__(config)
+        self.service, self.address = service, address
+        self._leave_at = float("inf")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say that requests are welcome, once they are."""
+        await super().startup(sockets)
+        model = self.service.model
+        print(f"{model.name} {model.version.name} serves on http://{self.address}, its page is /docs", flush=True)
+        if model.problem:
+            print(f"serve: {model.name}: not ready: {model.problem}.", file=sys.stderr, flush=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first SIGTERM begins to drain; Ctrl-C, and a second signal, end it now."""
+        if sig == signal.SIGTERM and not self.service.draining:
+            self.service.draining = True
+            self._leave_at = time.monotonic() + self.service.settings.drain
+        elif self.should_exit:
+            self.force_exit = True
+        else:
+            self.service.draining = True
+            self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: is it time to leave?"""
+        if time.monotonic() >= self._leave_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def run(folder: Path, settings: Settings) -> int:
+    """Serve an exported model until a signal ends it; refuses in a sentence what cannot be served."""
+    with bind(settings) as listener:
+        model = Model(open_version(folder, settings.version))
+        service = Service(model, settings)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            Server(service, shown).run(sockets=[listener])
+        finally:
+            service.close()
+    return 0
+
+
+def open_version(folder: Path, expected: str) -> loading.Version:
+    """The verified version in a folder; with `expected`, that version and no other."""
+    if not (folder / loading.MANIFEST).is_file():
+        raise Refusal(
+            f"{folder} holds no exported model: there is no {loading.MANIFEST}.",
+            do="Name the folder that `make train` wrote, such as models/<name>/export.",
+        )
+    if expected and loading.version(folder) != expected:
+        raise Refusal(
+            f"{folder} holds the version {loading.version(folder)}, and SERVE_VERSION asks for {expected[:100]}.",
+            do="Fetch that version, or change the setting.",
+        )
+    return loading.load(folder)
+
+
+def bind(settings: Settings) -> socket.socket:
+    """A socket at the address that is asked for; a taken or foreign one is refused before the model is loaded."""
+    host, port = settings.address
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise Refusal(
+            f"Cannot listen on {settings.listen}: {error.strerror}.",
+            do="Stop the program that has it, or set SERVE_LISTEN to another host:port.",
+        ) from None
+    return listener

@@ -1,0 +1,396 @@
+"""The CI loop of a generated repository really runs: what happens to pull requests, from opening to merging?
+
+act runs the rendered workflows on real data against the GitHub on this machine; see `tests/acting.py`. A scenario that
+needs a champion starts from a copy of the repository as it was after the first pull request was merged. The check job
+is real, but its own test run is narrowed: `test_generated.py` runs a project's tests in full.
+"""
+
+import contextlib
+import dataclasses
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acting import Event, Run, Runner, dispatch, merge_group, pull_request
+from tests.github import GitHub, Repository
+from tests.rendering import command
+
+pytestmark = pytest.mark.slow
+
+NAME = "acme/ml-models"
+MODEL = "tumour"
+WATERMARK = "CML watermark mlops-report"
+SUCCESS, FAILURE, SKIPPED = "success", "failure", "skipped"
+# One quick test of the repository's own, so that the check job has something to run.
+NARROW = "-k test_a_folder_in_models_is_a_model --numprocesses 0"
+
+Edit = Callable[[Path], None]
+
+
+@dataclasses.dataclass
+class Loop:
+    """A repository on the loopback GitHub, somebody's clone of it, and what runs its workflows."""
+
+    github: GitHub
+    runner: Runner
+    clone: Path
+
+    @property
+    def repository(self) -> Repository:
+        """What GitHub has."""
+        return self.github.repositories[NAME]
+
+    def push(self, branch: str, *edits: Edit, to: Repository | None = None) -> str:
+        """Change files on a branch (made from the default one where it is new) and push it: the new commit."""
+        target = to or self.repository
+        start = branch if target.commit(f"refs/heads/{branch}") else "main"
+        self._git("fetch", "--quiet", "--force", str(target.path), "+refs/heads/*:refs/remotes/origin/*")
+        self._git("checkout", "--quiet", "--force", "-B", branch, f"refs/remotes/origin/{start}")
+        for edit in edits:
+            edit(self.clone)
+        self._git("add", "--all")
+        self._git("commit", "--quiet", "--message", f"Change {branch}")
+        self._git("push", "--quiet", str(target.path), branch)
+        return target.git("rev-parse", f"refs/heads/{branch}")
+
+    def _git(self, *arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=self.clone, check=True, capture_output=True)
+
+    def propose(self, branch: str, *edits: Edit, author: str = "ann") -> int:
+        """Open a pull request with these changes."""
+        self.push(branch, *edits)
+        return self.github.open(NAME, branch, author=author, title=f"Change {branch}")
+
+    def measure(self, number: int) -> Run:
+        """CI on a pull request as it is now."""
+        return self.run(pull_request(self.github, NAME, number))
+
+    def run(self, event: Event, *, whole: bool = False) -> Run:
+        """CI for an event; the workflows may ask GitHub only for what our GitHub knows."""
+        run = self.runner.run(event, whole=whole)
+        assert self.github.unknown == [], run.describe()
+        assert not any(push.forced for push in self.github.pushes)
+        return run
+
+    def follow(self, *, whole: bool = False) -> Run:
+        """The run that a job of the last one has dispatched."""
+        (asked,) = self.repository.dispatches
+        self.repository.dispatches.clear()
+        assert asked["workflow"] == "ci.yml"
+        return self.run(dispatch(self.github, NAME, asked["ref"]), whole=whole)
+
+    def reports(self, number: int) -> list[str]:
+        """The bodies of all report comments on a pull request."""
+        return [comment["body"] for comment in self.repository.on(number) if WATERMARK in comment["body"]]
+
+    def verdict(self, commit: str) -> str:
+        """What the required check says on a commit."""
+        found = [check for check in self.repository.checks if (check["head_sha"], check["name"]) == (commit, "verdict")]
+        return str(found[-1]["conclusion"]) if found else "expected"
+
+    def head(self, number: int) -> str:
+        """The commit at which a pull request stands."""
+        return self.repository.git("rev-parse", f"refs/heads/{self.repository.pulls[number].head}")
+
+    def stored(self) -> set[str]:
+        """Every object in the branch that is the storage."""
+        if self.repository.commit("refs/heads/dvc-storage") is None:
+            return set()
+        listed = self.repository.git("ls-tree", "-r", "--name-only", "refs/heads/dvc-storage").splitlines()
+        return {"".join(found.groups()) for path in listed if (found := re.search(r"md5/(..)/(.+)$", path))}
+
+    def locked(self, revision: str, model: str = MODEL) -> set[str]:
+        """Every object that a model's lock names."""
+        text = self.repository.git("show", f"{revision}:models/{model}/dvc.lock")
+        return set(re.findall(r"(?m)^\s+md5: ([0-9a-f]{32}(?:\.dir)?)$", text))
+
+
+@contextlib.contextmanager
+def start(folder: Path, source: Path, environments: Path) -> Iterator[Loop]:
+    """A loop over a repository with the branches of `source`."""
+    with GitHub(folder / "github") as github:
+        bare = github.create(NAME, source)
+        clone = folder / "clone"
+        subprocess.run(["git", "clone", "--quiet", str(bare.path), str(clone)], check=True)
+        extra = {"PYTEST_ADDOPTS": NARROW, "MYPY_CACHE_DIR": str(environments / "mypy")}
+        with Runner(github, NAME, extra=extra, environments=environments) as runner:
+            yield Loop(github, runner, clone)
+
+
+def write(path: str, old: str, new: str) -> Edit:
+    """Replace a text that is there."""
+
+    def edit(root: Path) -> None:
+        text = (root / path).read_text(encoding="utf-8")
+        assert old in text, f"{path} does not have {old!r}"
+        (root / path).write_text(text.replace(old, new), encoding="utf-8")
+
+    return edit
+
+
+def estimator(name: str, *more: str, model: str = MODEL) -> Edit:
+    """Fit something else."""
+    lines = "\n".join([f'estimator = "{name}"', *more])
+    return write(f"models/{model}/model.toml", 'estimator = "linear"', lines)
+
+
+@pytest.fixture(scope="module")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python environments that stay from job to job."""
+    return tmp_path_factory.mktemp("environments")
+
+
+@pytest.fixture(scope="module")
+def seed(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new repository: nothing is trained, `uv.lock` is committed."""
+    folder = tmp_path_factory.mktemp("seed") / "seed"
+    subprocess.run(["git", "clone", "--quiet", "--no-local", str(installed), str(folder)], check=True)
+    subprocess.run(["git", "checkout", "--quiet", "-B", "main", "installed"], cwd=folder, check=True)
+    return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class First:
+    """What the first pull request was like, and the repository after it was merged."""
+
+    run: Run
+    head: str
+    stored_at: str
+    comments: tuple[str, ...]
+    follow_up: Run
+    verdicts: tuple[str, str]
+    pushes: tuple[str, ...]
+    missing: frozenset[str]
+    merged: Path
+
+
+@pytest.fixture(scope="module")
+def first(seed: Path, environments: Path, tmp_path_factory: pytest.TempPathFactory) -> First:
+    """The first pull request, measured, stored, followed up in one act process with the file as it is, and merged."""
+    folder = tmp_path_factory.mktemp("first")
+    with start(folder, seed, environments) as loop:
+        number = loop.propose("first", write(f"models/{MODEL}/model.toml", "minutes = 60", "minutes = 45"))
+        head = loop.head(number)
+        run = loop.measure(number)
+        stored_at = loop.head(number)
+        comments = tuple(loop.reports(number))
+        follow_up = loop.follow(whole=True)
+        loop.github.check(NAME, stored_at, "verdict", follow_up.results["verdict"])
+        verdicts = (loop.verdict(head), loop.verdict(stored_at))
+        missing = frozenset(loop.locked(stored_at) - loop.stored())
+        loop.github.merge(NAME, number)
+        pushes = tuple(push.ref for push in loop.github.pushes)
+        merged = loop.repository.path
+    return First(run, head, stored_at, comments, follow_up, verdicts, pushes, missing, merged)
+
+
+@pytest.fixture
+def loop(first: First, environments: Path, tmp_path: Path) -> Iterator[Loop]:
+    """The repository as it was after the first pull request was merged: it has a champion."""
+    with start(tmp_path, first.merged, environments) as made:
+        yield made
+
+
+# One pull request.
+
+
+def test_a_first_pull_request_is_trained_reported_stored_and_judged(first: First) -> None:
+    assert first.run.results == dict.fromkeys(first.run.results, SUCCESS), first.run.describe()
+    (report,) = first.comments
+    assert "first version" in report
+    assert f"{MODEL}: models/{MODEL}" in first.run["plan"].summary or MODEL in first.run["plan"].summary
+    assert "first version" in first.run["report"].summary
+
+
+def test_what_was_trained_is_in_the_storage_and_its_lock_on_the_branch(first: First) -> None:
+    assert first.stored_at != first.head
+    assert sorted(set(first.pushes)) == ["refs/heads/dvc-storage", "refs/heads/first"]
+    assert first.missing == frozenset()
+
+
+def test_the_commit_with_the_lock_gets_its_verdict_and_trains_nothing(first: First) -> None:
+    assert first.verdicts == (SUCCESS, SUCCESS), first.follow_up.describe()
+    assert "Running stage" not in first.follow_up["train"].log
+    assert re.search(r"nothing (changed|had to run)", first.follow_up["train"].log), first.follow_up["train"].log
+
+
+def test_a_better_challenger_is_compared_and_a_later_run_updates_the_same_comment(loop: Loop) -> None:
+    """Also behind more than thirty other comments; the merge queue measures it again and trains nothing."""
+    number = loop.propose("better", estimator("neighbours"))
+    run = loop.measure(number)
+    assert run.results["verdict"] == SUCCESS, run.describe()
+    (before,) = loop.reports(number)
+    assert "roc_auc" in before
+    assert re.search(r"95 ?%", before)
+    position = [WATERMARK in comment["body"] for comment in loop.repository.on(number)].index(True)
+    follow_up = loop.follow()
+    assert follow_up.results["verdict"] == SUCCESS, follow_up.describe()
+    assert loop.verdict(loop.head(number)) == SUCCESS
+
+    for talk in range(40):
+        loop.github.comment(NAME, number, f"Comment {talk}", author="bob")
+    comments = loop.repository.comments
+    comments.append(comments.pop(position))
+    loop.push("better", write("README.md", "# ", "# The "))
+    again = loop.measure(number)
+    assert again.results["verdict"] == SUCCESS, again.describe()
+    assert "Running stage" not in again["train"].log
+    (after,) = loop.reports(number)
+    assert loop.head(number) in after
+
+    queued = loop.run(merge_group(loop.github, NAME, number))
+    assert queued.results["verdict"] == SUCCESS, queued.describe()
+    assert len(loop.reports(number)) == 1
+
+
+def test_a_challenger_that_worsens_a_slice_is_red_and_says_why(loop: Loop) -> None:
+    """Better overall, worse where it matters to some: nothing of it is stored."""
+    kept = loop.stored()
+    number = loop.propose("worse", estimator("forest", "trees = 60"))
+    head = loop.head(number)
+    run = loop.measure(number)
+    assert run.results["verdict"] == FAILURE, run.describe()
+    assert run.results["report"] == SUCCESS
+    assert any("small nuclei" in sentence for sentence in run["verdict"].annotations), run["verdict"].log
+    (report,) = loop.reports(number)
+    assert "small nuclei" in report
+    assert loop.head(number) == head
+    assert loop.stored() == kept
+    assert loop.repository.dispatches == []
+
+
+def test_rows_that_break_the_contract_are_red_and_named(loop: Loop) -> None:
+    number = loop.propose("contract", write(f"models/{MODEL}/contract.py", "ge=0, le=50,", "ge=0, le=20,"))
+    run = loop.measure(number)
+    assert (run.results["data"], run.results["verdict"]) == (FAILURE, FAILURE), run.describe()
+    assert any("mean_radius" in sentence for sentence in run["verdict"].annotations), run["verdict"].log
+    (report,) = loop.reports(number)
+    assert "not evaluated" in report
+    assert loop.repository.dispatches == []
+
+
+def test_a_change_of_documentation_plans_nothing_and_passes(loop: Loop) -> None:
+    number = loop.propose("docs", write("docs/README.md", "# ", "# The "))
+    run = loop.measure(number)
+    expected = {"plan": SUCCESS, "check": SUCCESS, "verdict": SUCCESS}
+    assert run.results == {**dict.fromkeys(run.results, SKIPPED), **expected}, run.describe()
+    assert loop.github.pushes == []
+    assert loop.repository.comments == []
+
+
+def test_code_that_does_not_pass_its_checks_is_red(loop: Loop) -> None:
+    number = loop.propose("unformatted", lambda root: (root / "tests" / "ugly.py").write_text("import os\nx=1\n"))
+    run = loop.measure(number)
+    assert (run.results["check"], run.results["verdict"]) == (FAILURE, FAILURE), run.describe()
+
+
+def test_a_pull_request_of_a_fork_is_measured_and_told_why_there_is_no_comment(loop: Loop) -> None:
+    fork = loop.github.fork("stranger/ml-models", NAME)
+    loop.push("theirs", estimator("linear", "strength = 0.5"), to=fork)
+    number = loop.github.open(NAME, "theirs", author="stranger", title="Theirs", fork=fork.name)
+    run = loop.measure(number)
+    assert run.results["train"] == SUCCESS, run.describe()
+    assert run.results["report"] == SUCCESS
+    assert run.results["store"] == SKIPPED
+    assert "fork" in run["report"].summary
+    assert "roc_auc" in run["report"].summary
+    # A version that nobody could store is not merged unseen.
+    assert run.results["verdict"] == FAILURE
+    assert loop.repository.comments == []
+    assert loop.github.pushes == []
+    assert not any("403" in refusal for refusal in loop.github.refusals)
+
+
+def test_a_pull_request_of_dependabot_whose_lock_is_right_trains_nothing_and_passes(loop: Loop) -> None:
+    bump = write("packages/mlops/pyproject.toml", "[project]", "# Bumped.\n[project]")
+    number = loop.propose("dependabot/uv/something", bump, author="dependabot[bot]")
+    run = loop.measure(number)
+    assert run.results["verdict"] == SUCCESS, run.describe()
+    assert run.results["store"] == SKIPPED
+    assert "Running stage" not in run["train"].log
+    assert "Dependabot" in run["report"].summary
+    assert loop.repository.comments == []
+
+
+def test_without_cml_gh_writes_the_same_comment(loop: Loop) -> None:
+    """CML's release is not to be had; the report arrives all the same."""
+    loop.github.releases.clear()
+    number = loop.propose("budget", write(f"models/{MODEL}/model.toml", "minutes = 45", "minutes = 50"))
+    run = loop.measure(number)
+    assert run.results["verdict"] == SUCCESS, run.describe()
+    assert len(loop.reports(number)) == 1
+
+
+# Several models, several pull requests.
+
+
+@pytest.fixture
+def monorepo(seed: Path, installed: Path, environments: Path, tmp_path: Path) -> Iterator[Loop]:
+    """Five models, two of which use a package of this repository, and no champion."""
+    folder = tmp_path / "five"
+    subprocess.run(["git", "clone", "--quiet", str(seed), str(folder)], check=True)
+    for number in range(1, 5):
+        add = command(str(installed / ".venv" / "bin" / "mlops"), "new-model", "--", f"model_{number}", cwd=folder)
+        assert add.returncode == 0, add.stderr
+    package = folder / "packages" / "features"
+    (package / "src" / "features").mkdir(parents=True)
+    (package / "src" / "features" / "__init__.py").write_text('"""What several models compute alike."""\n')
+    (package / "pyproject.toml").write_text(
+        '[project]\nname = "features"\nversion = "0.1.0"\nrequires-python = ">=3.11"\n\n'
+        '[build-system]\nrequires = ["hatchling>=1.27"]\nbuild-backend = "hatchling.build"\n'
+    )
+    for name in ("model_1", "model_2"):
+        file = f"models/{name}/pyproject.toml"
+        write(file, 'dependencies = ["mlops",', 'dependencies = ["features", "mlops",')(folder)
+        write(file, "[tool.uv.sources]\n", "[tool.uv.sources]\nfeatures = { workspace = true }\n")(folder)
+    lock = command("uv", "lock", cwd=folder)
+    assert lock.returncode == 0, lock.stderr
+    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
+    subprocess.run(["git", "commit", "--quiet", "--message", "Five models"], cwd=folder, check=True)
+    with start(tmp_path, folder, environments) as made:
+        yield made
+
+
+def models(run: Run) -> set[str]:
+    """The models that were trained (or looked at)."""
+    return {str(leaf.matrix["model"]) for leaf in run["train"].leaves}
+
+
+def test_a_shared_package_measures_its_users_and_two_pull_requests_at_once_both_survive(monorepo: Loop) -> None:
+    shared = write("packages/features/src/features/__init__.py", "alike", "alike (or nearly so)")
+    number = monorepo.propose("shared", shared)
+    run = monorepo.measure(number)
+    assert run.results["verdict"] == SUCCESS, run.describe()
+    assert models(run) == {"model_1", "model_2"}
+    assert "packages/features changed" in run["plan"].summary
+    (report,) = monorepo.reports(number)
+    assert "model_1" in report
+    assert "model_2" in report
+    assert "model_3" not in report
+    monorepo.repository.dispatches.clear()
+
+    numbers = {}
+    for name in ("model_3", "model_4"):
+        change = write(f"models/{name}/model.toml", "minutes = 60", "minutes = 30")
+        numbers[name] = monorepo.propose(name, change)
+    events = {name: pull_request(monorepo.github, NAME, number) for name, number in numbers.items()}
+    runs: dict[str, Run] = {}
+
+    def measure(name: str) -> None:
+        runs[name] = monorepo.run(events[name])
+
+    threads = [threading.Thread(target=measure, args=(name,)) for name in events]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, number in numbers.items():
+        assert runs[name].results["verdict"] == SUCCESS, runs[name].describe()
+        assert models(runs[name]) == {name}
+        assert monorepo.locked(monorepo.head(number), name) <= monorepo.stored()
+    for name in ("model_1", "model_2"):
+        assert monorepo.locked(monorepo.head(number=1), name) <= monorepo.stored()
