@@ -29,7 +29,8 @@ def plan(*models: str, writable: bool = True, head: str = HEAD) -> Planned:
 
 
 def passed(model: str, *, lock_changed: Any = True) -> dict[str, Any]:
-    return evidence.sample(model) | {"run": {"seconds": 1.0, "ran": ["train"], "lock_changed": lock_changed}}
+    ran = [] if lock_changed is False else ["train"]
+    return evidence.sample(model) | {"run": {"seconds": 1.0, "ran": ran, "lock_changed": lock_changed}}
 
 
 def case(**changes: Any) -> Case:
@@ -159,6 +160,14 @@ def test_a_lock_is_right_already_or_was_stored(changed: Any, store: Any, writabl
     told = any(red.startswith("churn passed, but") for red in reds)
     assert told == (store != "success" and changed is not False)
     assert any("Somebody takes it over." in red for red in reds) == (skip_asked and changed is not False)
+
+
+def test_a_right_lock_whose_bytes_had_to_be_made_again_is_not_stored() -> None:
+    """Merged like that, it would name a version that nobody can fetch."""
+    made = passed("churn") | {"run": {"seconds": 1.0, "ran": ["train"], "lock_changed": False}}
+    results = GREEN | {"store": "skipped"}
+    (red,) = judge(case(evidence={"churn": made}, plan=plan("churn", writable=False), results=results))
+    assert red.startswith("churn passed, but this version is not in the storage")
 
 
 def test_evidence_that_does_not_say_whether_its_lock_is_right_is_not_right() -> None:

@@ -121,10 +121,13 @@ def _model(case: Case, model: str) -> str:
         return f"{model}: the gate failed{because}{more}"
     if said != "passed":
         return f"{model} was not evaluated{because}{more}"
-    if facts.table(one.get("run")).get("lock_changed") is False or case.results.get("store") == "success":
+    run = facts.table(one.get("run"))
+    # A stage that ran although the lock is right made bytes again that the storage does not have.
+    is_stored = run.get("lock_changed") is False and run.get("ran") == []
+    if is_stored or case.results.get("store") == "success":
         return ""
     if case.results.get("store") == "skipped" and case.plan and not case.plan.writable:
-        said = f"{model} passed, but its dvc.lock is not right for this commit, and this run may not store."
+        said = f"{model} passed, but this version is not in the storage, and this run may not write there."
         return f"{said} {case.takeover}".rstrip()
     return f"{model} passed, but the version was not stored: see the job store."
 
