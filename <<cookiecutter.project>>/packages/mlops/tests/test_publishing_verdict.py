@@ -166,7 +166,8 @@ def test_a_right_lock_whose_bytes_had_to_be_made_again_is_not_stored() -> None:
     """Merged like that, it would name a version that nobody can fetch."""
     made = passed("churn") | {"run": {"seconds": 1.0, "ran": ["train"], "lock_changed": False}}
     results = GREEN | {"store": "skipped"}
-    (red,) = judge(case(evidence={"churn": made}, plan=plan("churn", writable=False), results=results))
+    one = {"evidence": {"churn": made, "tumour": passed("tumour", lock_changed=False)}, "results": results}
+    (red,) = judge(case(**one, plan=plan("churn", "tumour", writable=False)))
     assert red.startswith("churn passed, but this version is not in the storage")
 
 
