@@ -39,6 +39,9 @@ slice_margin = 0.05
 """
 
 
+NO_BUDGET = SMALL.partition("[budget]")[0]
+
+
 def with_line(section: str, line: str) -> str:
     """`SMALL` with a line in a section, in place of the line that sets the same key."""
     key = line.partition("=")[0].strip()
@@ -437,3 +440,33 @@ def test_a_conflict_that_git_left_is_named_with_its_line() -> None:
     text = "a = 1\n" + "<" * 7 + " HEAD\nb = 2\n"
     with pytest.raises(Refusal, match=r"^model\.toml, line 2, is a conflict that git left"):
         config.parse(text, where="model.toml")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        "[budget]\n",
+        "[budget]\nminutes = 5\n",
+        "[budget]  \n# why\n\nrunner = 'big'\nminutes = 5\n\n[drift]\nbins = 5\n",
+        "[budget] # why\nminutes = 5\n",
+        "[budget]\r\nminutes = 5\r\n",
+        "[budget]\nminutes = 5",
+        "[drift]\nbins = 5 # not the budget\n\n[budget]\nminutes = 5\n",
+        " [budget]\n minutes = 5\n",
+        '["budget"]\nminutes = 5\n',
+        '[train.params]\ntext = """\n[budget]\nminutes = 5\n"""\n',
+        "[train.params]\ntext = '''\n[budget]\nminutes = 5\n'''\n",
+    ],
+)
+def test_the_budget_read_by_itself_is_that_of_the_whole_file(more: str) -> None:
+    text = f"{NO_BUDGET}\n{more}"
+    assert config.budget(text, where="model.toml") == parse(text, where="model.toml").budget
+
+
+@pytest.mark.parametrize("line", ["minutes = 0", "minutes = 'x'", "hours = 1", "runner = '${{ x }}'", "minutes ="])
+def test_a_budget_read_by_itself_is_refused_as_the_whole_file_is(line: str) -> None:
+    text = f"{NO_BUDGET}\n[budget]\n{line}\n"
+    with pytest.raises(Refusal) as caught:
+        config.budget(text, where="models/tumour/model.toml")
+    assert caught.value.what.split(" (")[0] == refused(text).what.split(" (")[0]

@@ -283,6 +283,19 @@ def test_what_a_model_made_before_counts_too() -> None:
     assert set(plan(base, gone)) == {"beta"}
 
 
+def test_what_a_template_made_before_counts_too() -> None:
+    """The file that fills it changed, and none of the model's own."""
+    base = two(
+        pDOTyaml=b"where: one\n",
+        models__alpha__dvcDOTyaml=b"vars: [../../p.yaml]\nstages:\n  a: {cmd: x, outs: ['../../data/${where}']}\n",
+        models__beta__dvcDOTyaml=READS % b"../../data/one",
+        models__gamma__dvcDOTyaml=READS % b"../../data/two",
+        models__gamma__modelDOTtoml=b"x",
+    )
+    assert set(reasons(base, pDOTyaml=b"where: two\n")) == {"alpha", "beta", "gamma"}
+    assert set(reasons(base, pDOTyaml=b"where: three\n")) == {"alpha", "beta"}
+
+
 UNCLEAR = b"stages: &a\n  a: {cmd: x, deps: [%b]}\n"
 
 
@@ -402,6 +415,14 @@ def test_the_lock_counts_for_whom_it_resolves_something_else(old: bytes, new: by
     assert old in LOCK
     found = reasons(base, uvDOTlock=LOCK.replace(old, new))
     assert {name: said for name, (said,) in found.items()} == expected
+
+
+def test_a_dependency_that_went_away_is_named() -> None:
+    base = two(uvDOTlock=LOCK, models__alpha__pyprojectDOTtoml=b'[project]\nname = "alpha"\n')
+    head, _, rest = LOCK.replace(b'{ name = "scikit-learn" }', b"").partition(b'[[package]]\nname = "scikit-learn"')
+    found = reasons(base, uvDOTlock=head + rest[rest.index(b"[[package]]") :])
+    expected = "its dependencies in uv.lock changed: what alpha asks for, scikit-learn removed"
+    assert found["alpha"] == (expected,)
 
 
 def test_a_model_that_is_not_locked_is_planned_with_every_lock() -> None:

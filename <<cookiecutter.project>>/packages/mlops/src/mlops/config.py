@@ -7,12 +7,14 @@ Every refusal names the file and the key.
 import dataclasses
 import datetime as dt
 import difflib
+import functools
 import math
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, get_args, get_origin
 
 from mlops import files
@@ -287,9 +289,26 @@ def parse(text: str, *, where: str) -> ModelConfig:
     return config
 
 
-def _check_limits(config: ModelConfig, where: str) -> None:
+_BUDGET = re.compile(r"(?m)^\[budget\][ \t]*\n(?P<lines>(?:[^\[\n].*\n|\n)*)(?=\[|\Z)")
+
+
+def budget(text: str, *, where: str) -> Budget:
+    """The `[budget]` of a `model.toml` that is known to be valid; a plan of many models has no time to read the rest.
+
+    Where the section does not stand plainly in the text, all of it is read.
+    """
+    found = _BUDGET.search(text)
+    if text.count("budget") != 1 or found is None or '"""' in text or "'''" in text:
+        return parse(text, where=where).budget
+    alone = SimpleNamespace(budget=_table(_toml(found["lines"], where), Budget, where, "budget"))
+    _check_limits(alone, where, [limit for limit in LIMITS if limit.key.startswith("budget.")])
+    read: Budget = alone.budget
+    return read
+
+
+def _check_limits(config: Any, where: str, limits: Sequence[Limit] = LIMITS) -> None:
     """Refuse values that have the right type and no meaning."""
-    for limit in LIMITS:
+    for limit in limits:
         if not limit.holds(config):
             raise Refusal(f"{where}: {limit.key} is {_brief(_at(config, limit.key))}.", do=f"It must be {limit.need}.")
 
@@ -305,7 +324,7 @@ def _toml(text: str, where: str) -> dict[str, Any]:
         raise Refusal(f"{where} is not valid TOML: {str(error)[:200]}.", do="Mend that place.") from None
 
 
-def _at(config: ModelConfig, key: str) -> Any:
+def _at(config: Any, key: str) -> Any:
     section, name = key.split(".")
     return getattr(getattr(config, section), name)
 
@@ -324,7 +343,7 @@ def _value(value: Any, kind: Any, where: str, key: str) -> Any:
     """`value` as `kind` (a dataclass, Literal, list, dict or plain type), or a refusal that names `key`."""
     if dataclasses.is_dataclass(kind):
         return _table(value, kind, where, key)
-    origin, arguments = get_origin(kind), get_args(kind)
+    origin, arguments = _shape(kind)
     if kind is Any:
         return value
     if origin is Literal:
@@ -341,6 +360,18 @@ def _value(value: Any, kind: Any, where: str, key: str) -> Any:
         _must_be_table(value, where, key)
         return {name: _value(item, arguments[1], where, f"{key}.{_brief_key(name)}") for name, item in value.items()}
     return _scalar(value, kind, where, key)
+
+
+@functools.cache
+def _shape(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What a type is made of; thousands of files ask the same."""
+    return get_origin(kind), get_args(kind)
+
+
+@functools.cache
+def _fields(kind: Any) -> "dict[str, dataclasses.Field[Any]]":
+    """The keys of a section, by name."""
+    return {item.name: item for item in dataclasses.fields(kind)}
 
 
 def _list_form(key: str, kind: Any) -> str:
@@ -364,7 +395,7 @@ def _scalar(value: Any, kind: type, where: str, key: str) -> Any:
 
 def _table(value: Any, kind: Any, where: str, key: str) -> Any:
     _must_be_table(value, where, key)
-    fields = {item.name: item for item in dataclasses.fields(kind)}
+    fields = _fields(kind)
     prefix = f"{key}." if key else ""
     for name in value:
         if name not in fields:

@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import polars as pl
-import serve.errors
 import skops.io
+
+import serve.errors
+from mlops.errors import Refusal
+from mlops.files import dumps, plain
+from mlops.learning import frames
+from mlops.learning.metrics import Floats
 from serve import loading
 from serve.loading import FORMAT, MANIFEST, MODEL, PROFILE
 from serve.loading import digest as _digest
 from serve.loading import libraries as _versions
 from serve.loading import line as _line
 from serve.prediction import predict
-
-from mlops.errors import Refusal
-from mlops.files import dumps, plain
-from mlops.learning import frames
-from mlops.learning.metrics import Floats
 
 if TYPE_CHECKING:
     from mlops.data.contract import Contract
@@ -224,8 +224,8 @@ def _self_test(exported: Exported) -> None:
     """Refuse a model that loads and no longer says of the golden row what it said when it was exported."""
     golden, name = exported.manifest["golden"], exported.manifest["model"]
     try:
-        found = np.atleast_1d(exported.predict(_rows([golden["row"]], exported.columns))[0])
-        same = loading.agree(found, np.atleast_1d(np.asarray(golden["prediction"], dtype=np.float64)))
+        found = np.atleast_1d(exported.predict(_rows([golden["row"]], exported.columns))[0]).tolist()
+        same = loading.agree(found, np.atleast_1d(np.asarray(golden["prediction"], dtype=np.float64)).tolist())
     except Exception as error:
         raise Refusal(
             f"{name}: the loaded model cannot predict the golden row: {_line(error)}",

@@ -285,9 +285,9 @@ class _Planner:
             return
         workspace = Workspace(members, former)
         for home in self.homes:
-            found = workspace.reach(home) & changed
-            if found:
-                self.because(home, _bounded("", sorted(found), " changed"))
+            reached = workspace.reach(home)
+            if not reached.isdisjoint(changed):
+                self.because(home, _bounded("", sorted(reached & changed), " changed"))
 
     def lock(self) -> None:
         """What `uv.lock` resolves for a model."""

@@ -39,9 +39,10 @@ def plan(root: Path, base: str | None = None, head: str = "HEAD", into: str | No
             f"uv.lock is not committed at {paths.shown(head)}, so nobody knows which packages would be installed.",
             do="Run `make setup` and commit uv.lock.",
         )
-    found = affected.plan(old, new, git.changed_between(root, start, end) if start != end else [])
+    changed = git.changed_between(root, start, end) if start != end else []
+    found = affected.plan(old, new, changed)
     tomls = after.texts(_toml(one.model) for one in found)
-    models = [_job(one, tomls[_toml(one.model)]) for one in found]
+    models = [_job(one, tomls[_toml(one.model)], is_new=_toml(one.model) in changed) for one in found]
     value = {"base": start, "head": end, "writable": actions.writable(actions.event()), "models": models}
     outputs = {"shards": shards(models), "writable": "true" if value["writable"] else "false"}
     if into is not None:
@@ -82,8 +83,8 @@ def _toml(model: str) -> str:
     return f"models/{model}/model.toml"
 
 
-def _job(one: Affected, toml: bytes) -> dict[str, Any]:
-    """One planned model as `plan.json` has it."""
+def _job(one: Affected, toml: bytes, *, is_new: bool) -> dict[str, Any]:
+    """One planned model as `plan.json` has it; a `model.toml` that the change brings is validated as a whole."""
     why = scaffold.problem(one.model)
     if why:
         raise Refusal(
@@ -95,7 +96,7 @@ def _job(one: Affected, toml: bytes) -> dict[str, Any]:
         text = toml.decode("utf-8")
     except UnicodeDecodeError:
         raise Refusal(f"{where} is not UTF-8 text.", do="Save it as UTF-8.") from None
-    budget = config.parse(text, where=where).budget
+    budget = config.parse(text, where=where).budget if is_new else config.budget(text, where=where)
     also = sorted({folder for folder in map(_clean, one.also) if folder})
     return {
         "model": one.model,

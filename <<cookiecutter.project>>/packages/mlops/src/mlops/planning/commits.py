@@ -16,8 +16,8 @@ from mlops.planning.affected import Scan, Tree
 from mlops.planning.memory import Known, Memory
 from mlops.planning.projects import Project
 
-FEW = 200
-"""More folders than this are looked into by listing the whole commit."""
+FEW = 250
+"""More folders than this are looked into by listing the whole commit, and of more files so many at a time."""
 
 FOLDER, LINK, MODULE = "40000", "120000", "160000"
 _LINE = re.compile(rb"([0-7]+) ([a-z]+) ([0-9a-f]+)\t(.+)", re.DOTALL)
@@ -31,12 +31,13 @@ class Repository:
         self.memory = Memory(root / ".cache" / "plan" / "folders.json")
         self._blobs: dict[str, bytes] = {}
 
-    def commits(self, *ids: str) -> list["Commit"]:
-        """The commits of these full ids."""
-        names = [name for commit in ids for name in (f"{commit}^{{tree}}", f"{commit}:models")]
+    def commits(self, base: str, head: str) -> tuple["Commit", "Commit"]:
+        """The two commits of these full ids; what they share is looked at once."""
+        names = [name for commit in (base, head) for name in (f"{commit}^{{tree}}", f"{commit}:models")]
         with git.objects(self.root, names=names) as found:
-            listed = [_entries(b"".join(pieces or ()), len(ids[0]) // 2) for _, pieces in found]
-        return [Commit(self, commit, *listed[2 * place : 2 * place + 2]) for place, commit in enumerate(ids)]
+            old, old_models, new, new_models = (_entries(b"".join(pieces or ()), len(head) // 2) for _, pieces in found)
+        after = Commit(self, head, new, new_models)
+        return Commit(self, base, old, old_models, like=after), after
 
     def load(self, ids: Iterable[str]) -> None:
         """Read many files at once; a clone without them fetches all of them in one go."""
@@ -74,8 +75,10 @@ class Commit:
         id: str,
         root: Mapping[str, tuple[str, str]],
         models: Mapping[str, tuple[str, str]],
+        like: "Commit | None" = None,
     ) -> None:
-        self.repository, self.id, self.root = repository, id, root
+        """`root` and `models` are the entries of these folders; `like` is a commit that shares most folders."""
+        self.repository, self.id, self.root, self.like = repository, id, root, like
         # A folder is named by its path: `models/tumour`, `packages`; the files beside them are looked at by themselves.
         self.folders = {name: entry[1] for name, entry in root.items() if entry[0] == FOLDER and name != "models"}
         if root.get("models", ("", ""))[0] == FOLDER:
@@ -160,9 +163,15 @@ class Commit:
     @cached_property
     def models(self) -> frozenset[str]:
         """Names of the folders in `models/` that hold a `model.toml`."""
-        return frozenset(
-            folder.partition("/")[2] for folder, one in self.known.items() if folder[:7] == "models/" and one.is_model
-        )
+        if self.like is None:
+            return frozenset(
+                folder[7:] for folder, one in self.known.items() if folder.startswith("models/") and one.is_model
+            )
+        mine, its = self.folders, self.like.folders
+        other = [folder for folder in mine if mine[folder] != its.get(folder) and folder.startswith("models/")]
+        self.enter(other)
+        shared = frozenset(name for name in self.like.models if mine.get(f"models/{name}") == its[f"models/{name}"])
+        return shared.union(folder[7:] for folder in other if f"{folder}/model.toml" in self._listed[folder])
 
     def pipelines(self, model: str) -> list[str]:
         """The pipeline files in a model's folder."""

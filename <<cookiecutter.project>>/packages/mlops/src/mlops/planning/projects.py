@@ -153,7 +153,8 @@ class Workspace:
         key = id(project.asks)
         if key not in self._reached:
             self._reached[key] = self._closure(project.asks)
-        return self._reached[key] - {folder}
+        found = self._reached[key]
+        return found - {folder} if folder in found else found
 
     def _closure(self, asks: Asks) -> frozenset[str]:
         seen: set[tuple[str, str]] = set()
