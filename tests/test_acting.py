@@ -211,7 +211,7 @@ def gh(github: GitHub, token: str, *arguments: str) -> "subprocess.CompletedProc
     """The real `gh`, as a workflow step would type it."""
     home = str(github.folder / "home")
     settings = {"GH_HOST": github.host, "GH_ENTERPRISE_TOKEN": token, "HOME": home, "NO_COLOR": "1"}
-    return command("gh", *arguments, cwd=github.folder, **settings, **github.environment())
+    return command(acting.find("gh") or "gh", *arguments, cwd=github.folder, **settings, **github.environment())
 
 
 def git(github: GitHub, token: str | None, *arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
@@ -363,6 +363,22 @@ def test_two_pushes_at_once_do_not_overwrite_each_other(github: GitHub, tmp_path
             thread.join()
     assert sorted(codes) == [0, 1]
     assert len(github.pushes) == 1
+
+
+def test_a_push_that_someone_else_was_faster_than_is_told_to_fetch_first(github: GitHub, tmp_path: Path) -> None:
+    """`faster` moves the branch between what the client saw and what it sends, once."""
+    bare = github.repositories[NAME]
+    github.faster["refs/heads/feature"] = lambda: bare.git(
+        "update-ref", "refs/heads/feature", bare.git("rev-parse", "main")
+    )
+    with github.token(NAME, {"contents": "write"}) as token:
+        clone = tmp_path / "clone"
+        git(github, token, "clone", "--quiet", "--branch", "feature", f"{github.url}/{NAME}", str(clone), cwd=tmp_path)
+        change(clone, {"mine.txt": "mine"}, branch="feature")
+        assert git(github, token, "push", "origin", "feature", cwd=clone).returncode == 1
+        assert github.pushes == []
+        assert git(github, token, "push", "--force", "origin", "feature", cwd=clone).returncode == 0
+    assert github.faster == {}
 
 
 def test_a_ruleset_is_made_by_administrators(github: GitHub, tmp_path: Path) -> None:

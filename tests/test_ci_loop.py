@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.acting import Event, Run, Runner, dispatch, merge_group, pull_request
 from tests.github import GitHub, Repository
@@ -26,7 +27,7 @@ MODEL = "tumour"
 WATERMARK = "CML watermark mlops-report"
 SUCCESS, FAILURE, SKIPPED = "success", "failure", "skipped"
 # One quick test of the repository's own, so that the check job has something to run.
-NARROW = "-k test_a_folder_in_models_is_a_model --numprocesses 0"
+NARROW = "-k test_a_folder_in_models_is_a_model --numprocesses 0 --ignore=packages --ignore=models"
 
 Edit = Callable[[Path], None]
 
@@ -104,9 +105,14 @@ class Loop:
         return {"".join(found.groups()) for path in listed if (found := re.search(r"md5/(..)/(.+)$", path))}
 
     def locked(self, revision: str, model: str = MODEL) -> set[str]:
-        """Every object that a model's lock names."""
-        text = self.repository.git("show", f"{revision}:models/{model}/dvc.lock")
-        return set(re.findall(r"(?m)^\s+md5: ([0-9a-f]{32}(?:\.dir)?)$", text))
+        """Every object that a model's lock names and the storage must hold; folders as such, without their files."""
+        folder = f"{revision}:models/{model}"
+        lock = yaml.safe_load(self.repository.git("show", f"{folder}/dvc.lock"))
+        stages = yaml.safe_load(self.repository.git("show", f"{folder}/dvc.yaml"))["stages"].values()
+        # What is named with settings, such as `cache: false`, is committed beside the lock.
+        cached = {one for stage in stages for one in stage.get("outs", []) if isinstance(one, str)}
+        outs = [out for stage in lock["stages"].values() for out in stage["outs"]]
+        return {out["md5"] for out in outs if out["path"] in cached}
 
 
 @contextlib.contextmanager
@@ -202,7 +208,7 @@ def test_a_first_pull_request_is_trained_reported_stored_and_judged(first: First
     assert first.run.results == dict.fromkeys(first.run.results, SUCCESS), first.run.describe()
     (report,) = first.comments
     assert "first version" in report
-    assert f"{MODEL}: models/{MODEL}" in first.run["plan"].summary or MODEL in first.run["plan"].summary
+    assert "own files changed: model.toml" in first.run["plan"].summary
     assert "first version" in first.run["report"].summary
 
 
@@ -250,7 +256,7 @@ def test_a_better_challenger_is_compared_and_a_later_run_updates_the_same_commen
 def test_a_challenger_that_worsens_a_slice_is_red_and_says_why(loop: Loop) -> None:
     """Better overall, worse where it matters to some: nothing of it is stored."""
     kept = loop.stored()
-    number = loop.propose("worse", estimator("forest", "trees = 60"))
+    number = loop.propose("worse", estimator("forest"))
     head = loop.head(number)
     run = loop.measure(number)
     assert run.results["verdict"] == FAILURE, run.describe()
@@ -276,10 +282,21 @@ def test_rows_that_break_the_contract_are_red_and_named(loop: Loop) -> None:
 def test_a_change_of_documentation_plans_nothing_and_passes(loop: Loop) -> None:
     number = loop.propose("docs", write("docs/README.md", "# ", "# The "))
     run = loop.measure(number)
-    expected = {"plan": SUCCESS, "check": SUCCESS, "verdict": SUCCESS}
-    assert run.results == {**dict.fromkeys(run.results, SKIPPED), **expected}, run.describe()
+    expected = {"data": SKIPPED, "train": SKIPPED, "store": SKIPPED}
+    assert run.results == {**dict.fromkeys(run.results, SUCCESS), **expected}, run.describe()
+    assert "can affect no model" in run["verdict"].summary
     assert loop.github.pushes == []
-    assert loop.repository.comments == []
+
+
+def test_a_permission_that_is_dropped_from_the_workflows_turns_them_red(loop: Loop) -> None:
+    """The pull request's own workflows run; what they may no longer do, they are refused."""
+    less = [
+        write(f".github/workflows/{name}.yml", "      pull-requests: write # to write the one comment\n", "")
+        for name in ("ci", "reusable-report")
+    ]
+    run = loop.measure(loop.propose("less", *less))
+    assert (run.results["report"], run.results["verdict"]) == (FAILURE, FAILURE), run.describe()
+    assert "pull-requests" in run["report"].log
 
 
 def test_code_that_does_not_pass_its_checks_is_red(loop: Loop) -> None:
@@ -355,6 +372,18 @@ def monorepo(seed: Path, installed: Path, environments: Path, tmp_path: Path) ->
         yield made
 
 
+def keep(repository: Repository, name: str) -> None:
+    """Somebody else adds an object to the branch that is the storage."""
+    branch, index = "refs/heads/dvc-storage", {"GIT_INDEX_FILE": "elsewhere.index"}
+    author = {f"GIT_{role}_{key}": "Test" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+    blob = repository.git("rev-parse", f"{branch}:{repository.git('ls-tree', '-r', '--name-only', branch).split()[0]}")
+    repository.git("read-tree", branch, **index)
+    path = f"files/md5/{name[:2]}/{name[2:]}"
+    repository.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", **index)
+    tree = repository.git("write-tree", **index)
+    repository.git("update-ref", branch, repository.git("commit-tree", tree, "-p", branch, "-m", "Keep", **author))
+
+
 def models(run: Run) -> set[str]:
     """The models that were trained (or looked at)."""
     return {str(leaf.matrix["model"]) for leaf in run["train"].leaves}
@@ -377,6 +406,9 @@ def test_a_shared_package_measures_its_users_and_two_pull_requests_at_once_both_
     for name in ("model_3", "model_4"):
         change = write(f"models/{name}/model.toml", "minutes = 60", "minutes = 30")
         numbers[name] = monorepo.propose(name, change)
+    # Whichever stores first finds that the storage has moved under its hands; nothing of anybody's is lost.
+    foreign = "00112233445566778899aabbccddeeff"
+    monorepo.github.faster["refs/heads/dvc-storage"] = lambda: keep(monorepo.repository, foreign)
     events = {name: pull_request(monorepo.github, NAME, number) for name, number in numbers.items()}
     runs: dict[str, Run] = {}
 
@@ -392,5 +424,8 @@ def test_a_shared_package_measures_its_users_and_two_pull_requests_at_once_both_
         assert runs[name].results["verdict"] == SUCCESS, runs[name].describe()
         assert models(runs[name]) == {name}
         assert monorepo.locked(monorepo.head(number), name) <= monorepo.stored()
+    stored = monorepo.stored()
+    assert foreign in stored
     for name in ("model_1", "model_2"):
-        assert monorepo.locked(monorepo.head(number=1), name) <= monorepo.stored()
+        assert monorepo.locked(monorepo.head(number=1), name) <= stored
+    assert monorepo.github.faster == {}

@@ -101,8 +101,9 @@ def unread_packages(root: Path, name: str) -> list[str]:
     found[""] = projects.read("pyproject.toml", (root / "pyproject.toml").read_bytes())
     pipeline = yaml.safe_load((root / folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     read = [paths.join(folder, dep) or "" for body in pipeline.values() for dep in body["deps"]]
-    # The one of the command line runs the stages; with another one of the same data the version stays the same.
-    known = {"packages/mlops", *(f"models/{other}" for other in workspace.models(root))}
+    # The one of the command line runs the stages, and the service's loads versions for it; with others of them the same
+    # data gives the same version.
+    known = {"packages/mlops", "packages/serve", *(f"models/{other}" for other in workspace.models(root))}
     needed = Workspace(found).reach(folder) - known
     return sorted(one for one in needed if not any(paths.within(place, one) for place in read))
 

@@ -49,8 +49,6 @@ def copy(toy: Path, tmp_path: Path) -> Path:
     return shutil.copytree(toy, tmp_path / "export")
 
 
-
-
 @pytest.fixture(scope="module")
 def start() -> Iterator[Start]:
     """Start services in threads of this process: `start(folder, max_rows=10)`; all end with the module."""

@@ -29,7 +29,7 @@ NUMBERS = [
 TEXTS = [
     *('"\\ud800"', '"\\udfff\\ud800"', '"\\ud83d"', '"\\u0000"', '"a\\u0000"', '"\\x41"', '"\\"', '"', '"a\nb"'),
     *('"\t"', '"\u2028"', '"\ufeff"', '"\\u202e"', '"' + "a" * 100_000 + '"', '"😀"', '"A"', '"a "', '"á"'),
-    *("5", "true", "[]", "{}", '["a"]', '"__proto__"', "\"'; DROP TABLE x; --\"", '"{{7*7}}"', '"${jndi:ldap://x}"'),
+    *("5", "true", "[]", "{}", '["a"]', '"__proto__"', '"\'; DROP TABLE x; --"', '"{{7*7}}"', '"${jndi:ldap://x}"'),
     *('"<script>alert(1)</script>"', '"../../etc/passwd"', '"%s%n"', '"\\u0061"', '"a\\/b"', '"\\b\\f"', "'a'", "a"),
 ]
 SHAPES: dict[str, bytes] = {
@@ -161,9 +161,7 @@ RAW: dict[str, bytes] = {
     "TRACE": _head("TRACE / HTTP/1.1", "Secret: abc"),
     "CONNECT": _head("CONNECT evil.example:443 HTTP/1.1"),
     "HEAD": _head("HEAD /v2/health/live HTTP/1.1"),
-    "a websocket": _head(
-        "GET /predict HTTP/1.1", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x"
-    ),
+    "a websocket": _head("GET /predict HTTP/1.1", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x"),
     "an h2c upgrade": _head("GET / HTTP/1.1", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c"),
     "no type": _post(f"Content-Length: {len(GOOD)}"),
     "a form type": _post("Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(GOOD)}"),
@@ -221,9 +219,7 @@ RAW: dict[str, bytes] = {
 def _tensor(**changed: Any) -> bytes:
     values = {"size": 3.5, "count": 2, "marked": True, "kind": "a"}
     kinds = {"size": "FP64", "count": "INT64", "marked": "BOOL", "kind": "BYTES"}
-    inputs = [
-        {"name": name, "shape": [1], "datatype": kinds[name], "data": [value]} for name, value in values.items()
-    ]
+    inputs = [{"name": name, "shape": [1], "datatype": kinds[name], "data": [value]} for name, value in values.items()]
     inputs[0].update(changed)
     return json.dumps({"inputs": inputs}).encode()
 

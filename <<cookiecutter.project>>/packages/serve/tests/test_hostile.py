@@ -29,7 +29,10 @@ def test_a_hostile_body_gets_a_short_answer_below_500(name: str, running: Runnin
         answer = running.post(route, sent)
         assert answer.status in (200, 400, 413, 422), answer
         assert len(answer.body) <= MOST
-        assert answer.value["version" if "version" in answer.value else "model_version"] == running.service.model.version.name
+        assert (
+            answer.value["version" if "version" in answer.value else "model_version"]
+            == running.service.model.version.name
+        )
     still_works(running)
 
 
@@ -49,7 +52,7 @@ def test_hostile_bytes_get_a_short_answer_below_500(name: str, running: Running)
             assert int(line.split()[1]) < 500, found[:500]
     if name != "pipelined requests":
         assert len(found) <= MOST
-    assert b"model-version: " in found or b" 431 " in found or not found
+    assert b"model-version: " in found or not found
     still_works(running)
 
 

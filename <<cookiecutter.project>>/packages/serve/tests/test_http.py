@@ -1,4 +1,4 @@
-"""What a client gets: predictions that are the model's, an honest description, limits that hold, and a token that counts."""
+"""What a client gets: the model's predictions, an honest description, limits that hold, and a token that counts."""
 
 import http.client
 import json
@@ -238,7 +238,9 @@ def test_limits_hold(start: Start, toy: Path) -> None:
     assert service.post("/predict", {"rows": [ROW] * 4}).status == 422
     assert service.post("/v2/models/toy/infer", {"inputs": _tensors(rows(4))}).status == 422
     assert service.post("/predict", b" " * 2001).status == 413
-    chunked = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked = (
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     assert b" 413 " in service.send(chunked + b"7d1\r\n" + b" " * 2001 + b"\r\n0\r\n\r\n")
 
 
@@ -296,9 +298,7 @@ def test_a_failing_self_test_makes_it_not_ready_and_it_stays_alive(start: Start,
     assert service.post("/predict", GOOD).status == 200
 
 
-def test_a_bug_is_answered_without_its_traceback(
-    start: Start, toy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bug_is_answered_without_its_traceback(start: Start, toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def spoil(service: Service) -> None:
         service.predictions = lambda found: 1 / 0  # type: ignore[assignment, method-assign, return-value]
 

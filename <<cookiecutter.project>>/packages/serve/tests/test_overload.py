@@ -40,7 +40,9 @@ def slowed(service: Service) -> None:
     service.runner = Runner(service.model)
 
 
-def burst(running: Running, clients: int, seconds: float) -> tuple[collections.Counter[int], list[http.client.HTTPMessage]]:
+def burst(
+    running: Running, clients: int, seconds: float
+) -> tuple[collections.Counter[int], list[http.client.HTTPMessage]]:
     """So many clients ask again and again; the statuses that they got, and the headers of refusals.
 
     A client that is refused waits a little, as it was told to, though not as long.
@@ -135,7 +137,12 @@ def test_an_answer_that_takes_too_long_is_given_up(start: Start, toy: Path) -> N
     def stuck(service: Service) -> None:
         service.runner._first = 1.0
         right = service.model._plan
-        service.model._plan = lambda rows: right(rows) if leave.wait(60) else right(rows)
+
+        def plan(rows: Rows) -> Any:
+            assert leave.wait(60)
+            return right(rows)
+
+        service.model._plan = plan
 
     running = start(toy, spoil=stuck, timeout=0.2)
     answer = running.post("/predict", GOOD)

@@ -90,7 +90,11 @@ PIPELINES: dict[str, Any] = {
     "other steps": make_pipeline(
         _columns(
             ("a", make_pipeline(SimpleImputer(strategy="mean"), MinMaxScaler()), NUMBERS),
-            ("b", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2), ["kind", "city"]),
+            (
+                "b",
+                OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2),
+                ["kind", "city"],
+            ),
         ),
         LogisticRegression(max_iter=500),
     ),

@@ -79,7 +79,9 @@ def test_a_tampered_model_is_refused_before_a_byte_is_deserialised(
     assert len(str(refused.value).splitlines()) <= 2
 
 
-@pytest.mark.parametrize(("module", "name"), [("os", "system"), ("numpy", "memmap"), ("sklearn.datasets", "fetch_openml")])
+@pytest.mark.parametrize(
+    ("module", "name"), [("os", "system"), ("numpy", "memmap"), ("sklearn.datasets", "fetch_openml")]
+)
 def test_a_model_that_names_foreign_code_is_refused_even_when_its_digest_is_right(
     copy: Path, module: str, name: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""The rooms of README.md are the rooms of the code, and the reference names every setting, route and metric there is."""
+"""The rooms of README.md are the rooms of the code; the reference names every setting, route and metric there is."""
 
 import ast
 import dataclasses
@@ -48,8 +48,8 @@ DOORS = {
     "scipy": {"plans"},
     "starlette": {"app", "service"},
     # What trains, and what runs code when it loads.
-    **dict.fromkeys(("mlops", "mlflow", "dvc", "pandas", "pickle", "joblib", "cloudpickle", "dill", "marshal"), set()),
-    **dict.fromkeys(("shelve", "requests", "httpx", "urllib", "subprocess"), set()),
+    **{name: set() for name in ("mlops", "mlflow", "dvc", "pandas", "pickle", "joblib", "cloudpickle", "dill")},
+    **{name: set() for name in ("marshal", "shelve", "requests", "httpx", "urllib", "subprocess")},
 }
 # uvicorn takes it when it is there; a fitted model is made of it.
 COME_ALONG = {"httptools", "uvloop", "scikit-learn"}
@@ -126,5 +126,5 @@ def test_the_reference_names_every_route_and_every_metric(running: Running) -> N
     paths = {path.replace("/toy", "/NAME") for path in running.get("/openapi.json").value["paths"]}
     assert {path for path in paths if version not in path} <= set(re.findall(r"(?:GET|POST) (/[\w/.]*)", page))
     text = running.get("/metrics").body.decode()
-    names = {name for name in re.findall(r"(?m)^# TYPE (serve_\w+) ", text)}
+    names = set(re.findall(r"(?m)^# TYPE (serve_\w+) ", text))
     assert names == set(re.findall(r"(?m)^\| `(serve_\w+)", page))

@@ -28,6 +28,7 @@ from serve.service import Service
 LIVE, READY = "/v2/health/live", "/v2/health/ready"
 PUBLIC = (LIVE, READY)
 BUG = Refused(500, "This is a bug in the service.")
+Responses = dict[int | str, dict[str, Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -152,7 +153,7 @@ class _Routes:
         work = {401: "no token", 408: "body too slow", 413: "body too large", 415: "no JSON", 422: "does not fit"}
         work |= {400: "not JSON", 503: "too much work, or not ready"}
         for path, endpoint, request, answer, says in self._posts(own, exact):
-            responses = {200: answer} | {code: _described(ERROR, what) for code, what in work.items()}
+            responses: Responses = {200: answer, **{code: _described(ERROR, what) for code, what in work.items()}}
             body = {"requestBody": {"required": True, "content": {"application/json": request}}}
             add(
                 path,
@@ -300,9 +301,7 @@ LIVENESS = _exactly(live=TRUTH, **NAMED)
 READINESS = {"type": "object", "properties": {"ready": TRUTH, "error": TEXT, **NAMED}, "required": ["ready"]}
 MODEL_READINESS = {**READINESS, "properties": {"name": TEXT, **READINESS["properties"]}}  # type: ignore[dict-item]
 CHANGE = _exactly(feature=TEXT, change=NUMBER)
-EXPLANATION = _exactly(
-    **NAMED, prediction={"type": "object"}, method=TEXT, changes={"type": "array", "items": CHANGE}
-)
+EXPLANATION = _exactly(**NAMED, prediction={"type": "object"}, method=TEXT, changes={"type": "array", "items": CHANGE})
 SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31}, "minItems": 1, "maxItems": 2}
 TENSOR = {
     "type": "object",

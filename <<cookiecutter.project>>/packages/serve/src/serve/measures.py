@@ -1,11 +1,11 @@
 """What does the service count? Requests, their time, and what was predicted, in the form that Prometheus reads."""
 
 import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from prometheus_client import CollectorRegistry, GCCollector, Gauge, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
@@ -103,7 +103,7 @@ def _edges(model: Model) -> tuple[float, ...]:
     return tuple(float(edge) for edge in column.get("edges", []))
 
 
-def _buckets(edges: tuple[float, ...], counts: list[float]) -> list[Any]:
+def _buckets(edges: tuple[float, ...], counts: Sequence[float]) -> list[Any]:
     """Cumulative counts, as Prometheus wants them."""
     names = [*(str(edge) for edge in edges), "+Inf"]
     return [[name, float(total)] for name, total in zip(names, np.cumsum(counts).tolist(), strict=True)]

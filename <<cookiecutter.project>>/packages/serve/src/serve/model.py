@@ -1,4 +1,4 @@
-"""What does this version say of a row? The fastest plan that gives the manifest's own predictions, and its self-test."""
+"""What does this version say of a row? The fastest plan that gives the manifest's own predictions; its self-test."""
 
 import itertools
 import time
@@ -13,6 +13,8 @@ from serve.prediction import Floats
 from serve.rows import Columns, Rows
 
 REPEATS = 3
+LONG = 0.1
+"""Seconds after which a measurement is not repeated: nobody waits for a start."""
 GAPS = (float("nan"), None)
 """What pandas puts where a text is missing: the first since its third version, the second before."""
 
@@ -89,6 +91,8 @@ class Model:
             started = time.perf_counter()
             self.predict(rows)
             best = min(best, time.perf_counter() - started)
+            if best > LONG:
+                break
         return best
 
 

@@ -7,11 +7,11 @@ nothing is NaN or infinite, nothing is left over. Where the checks end, plain Nu
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
+from pydantic_core import PydanticCustomError, SchemaError, SchemaValidator, ValidationError, core_schema
 
 from serve.errors import Refusal, Refused
 from serve.prediction import Floats
@@ -90,7 +90,7 @@ class Columns:
         if self.texts:
             texts[:] = [self._texts(row) for row in rows]
             if self.gap is not None:
-                texts[np.equal(texts, None)] = self.gap
+                texts[texts == np.array(None)] = self.gap
         return Rows(numbers.reshape(len(rows), len(self.numbers)), texts)
 
     def filled(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,10 +132,9 @@ class Reader:
             self._rows = SchemaValidator(_only(rows=rows))
             self._one = SchemaValidator(_only(row=row))
         except (SchemaError, KeyError, TypeError, ValueError) as error:
+            says = " ".join(str(error).split())[:200]
             raise Refusal(
-                f"{manifest['model']}: the manifest's input_schema has a rule that the service cannot check: {error}"[
-                    :300
-                ],
+                f"{manifest['model']}: the manifest's input_schema has a rule that the service cannot check: {says}.",
                 do="Take that check off the column in contract.py, or do it in ingest.py; then train again.",
             ) from None
         self._names = {item["name"] for item in manifest["features"]}
@@ -250,24 +249,20 @@ def _tested(found: core_schema.CoreSchema, rules: dict[str, Any]) -> core_schema
     """The rules on single values; one that is left over cannot be checked."""
     if "enum" in rules:
         known = frozenset(value for value in rules.pop("enum") if value is not None)
-        found = core_schema.no_info_after_validator_function(_member(known, says="is none of the known values"), found)
+        found = _after(found, lambda value: value in known, "is none of the known values")
     if "not" in rules:
         refused = rules.pop("not")
         banned = frozenset(refused["enum"] if "enum" in refused else [refused["const"]])
-        found = core_schema.no_info_after_validator_function(_member(banned, says="", within=False), found)
+        found = _after(found, lambda value: value not in banned, "is a value that is not allowed")
     if rules:
         raise ValueError(", ".join(sorted(rules)))
     return found
 
 
-def _member(values: frozenset[Any], *, says: str, within: bool = True) -> Callable[[Any], Any]:
-    from pydantic_core import PydanticCustomError
-
-    text = says or "is a value that is not allowed"
-
+def _after(found: core_schema.CoreSchema, holds: Callable[[Any], bool], says: LiteralString) -> core_schema.CoreSchema:
     def check(value: Any) -> Any:
-        if (value in values) != within:
-            raise PydanticCustomError("value", text)  # type: ignore[arg-type]
+        if not holds(value):
+            raise PydanticCustomError("value", says)
         return value
 
-    return check
+    return core_schema.no_info_after_validator_function(check, found)

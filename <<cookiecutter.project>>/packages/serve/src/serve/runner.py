@@ -13,7 +13,7 @@ from serve.model import Model
 from serve.prediction import Floats
 from serve.rows import Rows, together
 
-AT_ONCE = 0.0005
+AT_ONCE = 0.0001
 """Seconds that a request may keep the event loop for itself."""
 SHORT = 0.005
 """Seconds that a turn may keep the event loop; a longer one runs in a thread."""
@@ -35,6 +35,7 @@ class Runner:
             self._each = max(0.0, model.cost(TOGETHER) - self._first) / TOGETHER
         self._waiting: deque[Asked] = deque()
         self._running = False
+        self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
 
     @property
@@ -72,7 +73,7 @@ class Runner:
             self._settle(batch, self._ask(batch))
             loop.call_soon(self._turn)
         else:
-            loop.create_task(self._in_thread(batch))
+            self._task = loop.create_task(self._in_thread(batch))
 
     async def _in_thread(self, batch: list[Asked]) -> None:
         loop = asyncio.get_running_loop()

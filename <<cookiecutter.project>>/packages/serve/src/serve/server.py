@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,8 +27,6 @@ HEAD_BYTES = 65_536
 """Most bytes of a request before its body."""
 HEAD_SECONDS = 10.0
 """Most time for them, once a connection is open."""
-LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class Protocol(HttpToolsProtocol):
@@ -46,9 +45,8 @@ class Protocol(HttpToolsProtocol):
         """Count what comes before the head is complete."""
         self._head += len(data)
         super().data_received(data)
-        if self._in_head and self._head > HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(LARGE)
-            self.transport.close()
+        if self._in_head and self._head > HEAD_BYTES:
+            self._refuse(431)
 
     def on_message_begin(self) -> None:
         """The next request on a connection."""
@@ -73,17 +71,20 @@ class Protocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         self._disarm()
-        self._alarm = self.loop.call_later(HEAD_SECONDS, self._late)
+        self._alarm = self.loop.call_later(HEAD_SECONDS, self._refuse, 408)
 
     def _disarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
 
-    def _late(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(LATE)
-            self.transport.close()
+    def _refuse(self, status: int) -> None:
+        if self.transport.is_closing():
+            return
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
+        lines += [name + b": " + value for name, value in self.server_state.default_headers]
+        self.transport.write(b"\r\n".join([*lines, b"content-length: 0", b"connection: close", b"", b""]))
+        self.transport.close()
 
 
 class Server(uvicorn.Server):

@@ -101,7 +101,8 @@ def outputs(model: Model, found: Floats, request: Mapping[str, Any]) -> list[dic
 def metadata(model: Model) -> dict[str, Any]:
     """What the protocol says of a model."""
     inputs = [
-        {"name": feature.name, "datatype": DATATYPES[feature.dtype], "shape": [-1]} for feature in model.columns.features
+        {"name": feature.name, "datatype": DATATYPES[feature.dtype], "shape": [-1]}
+        for feature in model.columns.features
     ]
     return {
         "name": model.name,
