@@ -422,6 +422,10 @@ class Runner:
 
     def __enter__(self) -> "Runner":
         self.folder = Path(tempfile.mkdtemp(prefix="acting"))
+        # Told to end, Python would end at once and leave all of it behind; only the main thread may listen.
+        self._before: Any = None
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            self._before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             self._equip()
         except BaseException:
@@ -447,6 +451,8 @@ class Runner:
     ) -> None:
         stop(self.mark)
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
 
     def run(self, event: Event, *, workflow: str = "ci.yml", whole: bool = False) -> Run:
         """Run a workflow for an event as GitHub would; StartupFailure where GitHub would not start it."""

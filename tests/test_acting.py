@@ -15,7 +15,7 @@ import pytest
 from tests import acting, actions
 from tests.acting import Runner, StartupFailure, dispatch, hub, merge_group, pull_request
 from tests.github import ADMINISTRATOR, LONGEST_COMMENT, App, GitHub
-from tests.rendering import command
+from tests.rendering import ROOT, command
 
 NAME = "acme/thing"
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
@@ -799,6 +799,17 @@ def test_steps_see_nothing_of_who_runs_the_tests(github: GitHub, source: Path, m
         assert word not in log
 
 
+def alive(mark: str) -> list[Path]:
+    """Processes that have this mark in their environment."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found += [entry] if f"ACTING_MARK={mark}".encode() in entry.read_bytes() else []
+        except OSError:
+            continue
+    return found
+
+
 def test_an_interrupted_run_leaves_nothing_behind(
     github: GitHub, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -829,14 +840,35 @@ def test_an_interrupted_run_leaves_nothing_behind(
     thread.join(timeout=30)
     assert not thread.is_alive()
     assert not folder.exists()
-    mark = f"ACTING_MARK={runner.mark}".encode()
-    alive = []
-    for entry in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            alive += [entry] if mark in entry.read_bytes() else []
-        except OSError:
-            continue
-    assert alive == []
+    assert alive(runner.mark) == []
+
+
+def test_a_terminated_run_leaves_nothing_behind_either(source: Path, tmp_path: Path) -> None:
+    text = (
+        "name: CI\non: workflow_dispatch\njobs:\n  one:\n    runs-on: ubuntu-24.04\n    steps:\n"
+        '      - run: echo "$PPID" > "$STARTED"; setsid sleep 4321 & sleep 4321\n'
+    )
+    change(source, {".github/workflows/ci.yml": text}, branch="main")
+    started = tmp_path / "started"
+    program = (
+        "from sys import argv; from pathlib import Path; from tests.acting import dispatch, hub\n"
+        "made = hub(Path(argv[1]), 'acme/thing', Path(argv[2]), extra={'STARTED': argv[3]})\n"
+        "with made as (github, runner):\n"
+        "    print(runner.folder, runner.mark, flush=True)\n"
+        "    runner.run(dispatch(github, 'acme/thing', 'main'))\n"
+    )
+    arguments = [sys.executable, "-c", program, str(tmp_path / "hub"), str(source), str(started)]
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder, mark = process.stdout.readline().split()
+        deadline = time.monotonic() + 30
+        while not started.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=30) == 128 + 15
+    assert started.exists()
+    assert not Path(folder).exists()
+    assert alive(mark) == []
 
 
 def test_hub_is_all_of_it_in_one(tmp_path: Path, source: Path) -> None:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,16 @@ SCHEMAS = {
 OWNER = re.compile(r"@[A-Za-z0-9][A-Za-z0-9-]*(?:/[A-Za-z0-9][A-Za-z0-9_-]*)?")
 
 
+CHECKER = (sys.executable, "-m", "check_jsonschema")
+
+
 def read(path: str) -> str:
     return (PRODUCT / path).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", SCHEMAS)
 def test_each_file_is_what_github_understands(path: str) -> None:
-    checker = ("check-jsonschema", "--builtin-schema", SCHEMAS[path], str(PRODUCT / ".github" / path))
+    checker = (*CHECKER, "--builtin-schema", SCHEMAS[path], str(PRODUCT / ".github" / path))
     done = command(*checker, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -33,7 +37,7 @@ def test_each_file_is_what_github_understands(path: str) -> None:
 def test_a_broken_form_is_seen(tmp_path: Path) -> None:
     """The breaker of the check above."""
     (tmp_path / "dependabot.yml").write_text(read(".github/dependabot.yml").replace("days: 7", "days: soon"))
-    done = command("check-jsonschema", "--builtin-schema", "vendor.dependabot", "dependabot.yml", cwd=tmp_path)
+    done = command(*CHECKER, "--builtin-schema", "vendor.dependabot", "dependabot.yml", cwd=tmp_path)
     assert done.returncode != 0
 
 

@@ -1,5 +1,6 @@
 """A generated project is installed, checked, trained and judged, as a person would, by typing its commands."""
 
+import hashlib
 import json
 import os
 import re
@@ -160,6 +161,35 @@ def test_make_ui_shows_the_runs_of_the_models(project: Path) -> None:
     assert "tumour" in found
 
 
+def test_make_serve_answers_with_the_version_that_was_trained(project: Path) -> None:
+    """The example of its own description is answered, and Ctrl-C ends it in peace."""
+    make(project, "train", "MODEL=tumour")
+    environment = {**os.environ, "SERVE_LISTEN": "127.0.0.1:0", "MODEL": "tumour"}
+    with subprocess.Popen(
+        ["make", "serve"], cwd=project, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            address = re.search(r"http://127\.0\.0\.1:\d+", line)
+            assert address is not None, line
+            with urllib.request.urlopen(f"{address[0]}/openapi.json", timeout=30) as answer:
+                posts = json.load(answer)["paths"]["/predict"]["post"]
+            example = posts["requestBody"]["content"]["application/json"]["example"]
+            ask = urllib.request.Request(
+                f"{address[0]}/predict",
+                data=json.dumps(example).encode(),
+                headers={"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(ask, timeout=30) as answer:
+                predicted = json.load(answer)
+        finally:
+            os.killpg(server.pid, signal.SIGINT)
+    manifest = (project / "models" / "tumour" / "export" / "manifest.json").read_bytes()
+    assert predicted["version"] == hashlib.sha256(manifest).hexdigest()[:12]
+    assert len(predicted["predictions"]) == 1
+
+
 def experiments(port: int, server: "subprocess.Popen[bytes]") -> set[str]:
     """The names of what MLflow on that port shows, once it answers."""
     ask = urllib.request.Request(
@@ -207,6 +237,7 @@ def test_values_given_to_make_are_never_code(project: Path) -> None:
     for target, key, more in (
         ("train", "MODEL", ()),
         ("verdict", "MODEL", ()),
+        ("serve", "MODEL", ()),
         ("refresh", "AS_OF", ("MODEL=tumour",)),
         ("new-model", "NAME", ()),
         ("new-model", "TASK", ("NAME=third",)),

@@ -192,9 +192,10 @@ def test_outside_a_repository_it_says_so(
     """For every verb, before anything of it is imported."""
     monkeypatch.chdir(tmp_path)
     for name, verb in VERBS.items():
-        needed = [[flag, "x"] for flag, settings in verb.options if settings.get("required")]
-        needed += [["x"] for flag, _ in verb.options if not flag.startswith("-")]
-        assert cli.main([name, *(["x"] if verb.takes == "name" else []), *sum(needed, [])]) == 2
+        needed = ["x"] if verb.takes == "name" else []
+        for flag, settings in verb.options:
+            needed += [flag, "x"] if settings.get("required") else ["x"] if not flag.startswith("-") else []
+        assert cli.main([name, *needed]) == 2
         assert "is not inside a generated repository" in capsys.readouterr().err
 
 

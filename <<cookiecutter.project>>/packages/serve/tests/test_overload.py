@@ -219,3 +219,18 @@ def test_rows_together_are_answered_as_rows_alone(slow: Path) -> None:
     together = model.predict(row)
     alone = np.concatenate([model.predict(row.part(n, n + 1)) for n in range(len(row))])
     np.testing.assert_allclose(together, alone, rtol=1e-13)
+
+
+def test_a_client_that_is_alone_waits_for_nobody() -> None:
+    """One connection gets its answer at once; where there may be others, their rows are waited for."""
+
+    async def ask(alone: bool) -> int:
+        model = Counting(0.001)
+        runner = Runner(model)  # type: ignore[arg-type]
+        runner.is_alone = lambda: alone
+        await asyncio.gather(*(runner.predict(_row(1.0)) for _ in range(4)))
+        runner.close()
+        return len(model.calls)
+
+    assert asyncio.run(ask(True)) == 4
+    assert asyncio.run(ask(False)) == 1

@@ -6,6 +6,7 @@ costs hardly more than one row. A turn that would take long runs in a thread, so
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from serve.errors import Refused
@@ -14,7 +15,7 @@ from serve.prediction import Floats
 from serve.rows import Rows, together
 
 AT_ONCE = 0.0001
-"""Seconds that a request may keep the event loop for itself."""
+"""Seconds for which nobody waits for others that may come."""
 SHORT = 0.005
 """Seconds that a turn may keep the event loop; a longer one runs in a thread."""
 TOGETHER = 256
@@ -24,7 +25,7 @@ Asked = tuple[Rows, "asyncio.Future[Floats]"]
 
 
 class Runner:
-    """Asks one model; used from one event loop."""
+    """Asks one model; used from one event loop. `is_alone` says whether at most one client is connected."""
 
     def __init__(self, model: Model) -> None:
         """Measure the model, to know what is quick."""
@@ -33,6 +34,7 @@ class Runner:
         if not model.problem:
             self._first = model.cost(1)
             self._each = max(0.0, model.cost(TOGETHER) - self._first) / TOGETHER
+        self.is_alone: Callable[[], bool] = lambda: False
         self._waiting: deque[Asked] = deque()
         self._running = False
         self._task: asyncio.Task[None] | None = None
@@ -49,7 +51,7 @@ class Runner:
 
     async def predict(self, rows: Rows) -> Floats:
         """What `Model.predict` gives; raises `Refused` as it does. A caller that is cancelled is not asked for."""
-        if not self._running and self.seconds(len(rows)) <= AT_ONCE:
+        if not self._running and self.seconds(len(rows)) <= (SHORT if self.is_alone() else AT_ONCE):
             return self._model.predict(rows)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Floats] = loop.create_future()

@@ -109,6 +109,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.service, self.address = service, address
         self._leave_at = float("inf")
+        service.runner.is_alone = lambda: len(self.server_state.connections) <= 1
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say that requests are welcome, once they are."""
