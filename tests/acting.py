@@ -642,17 +642,17 @@ class _Attempt:
             if done.poll() is None:
                 done.kill()
                 done.wait()
-        lines, rest = [], []
-        for line in output.splitlines():
+        lines: list[dict[str, Any]] = []
+        rest = []
+        for text in output.splitlines():
             try:
-                value = json.loads(line)
+                line = json.loads(text)
             except ValueError:
-                value = {}
-            if "job" in value:
-                if NOBODY not in value["job"]:
-                    lines.append(value)
-            else:
-                rest.append(line)
+                line = {}
+            if "job" not in line:
+                rest.append(text)
+            elif NOBODY not in line["job"]:
+                lines.append(line)
         shutil.rmtree(said / "act", ignore_errors=True)
         for taken in (runner.environments or said).glob("*/taken"):
             if taken.read_text() == str(said):
@@ -681,8 +681,11 @@ class _Attempt:
         }
         # How this machine reaches its package index, where that is not the usual one.
         for key in os.environ:
-            if key.startswith(("PIP_", "UV_")) or key.lower() in ("http_proxy", "https_proxy", "no_proxy"):
+            if re.fullmatch(r"(PIP|UV)_.*(INDEX|FIND_LINKS|TLS|TIMEOUT|HOST).*|(?i:https?_proxy|no_proxy)", key):
                 value.setdefault(key, os.environ[key])
+        settings = Path.home() / ".config" / "uv" / "uv.toml"
+        if settings.is_file():
+            value["UV_CONFIG_FILE"] = str(settings)
         if uv:
             value["ACTING_UV"] = str(Path(uv).absolute())
             value["ACTING_UV_CACHE"] = _uv_cache(uv)
@@ -718,8 +721,8 @@ def _leaves(lines: list[dict[str, Any]]) -> tuple[Leaf, ...]:
     for mine in found.values():
         results = [line["jobResult"] for line in mine if "jobResult" in line]
         for line in mine:
-            if found := re.search(r"unsupported platform.*`-P (.*)=\.\.\.`", line["msg"]):
-                why = f"no runner has the label {found[1]!r}" if found[1] else "its matrix is empty"
+            if label := re.search(r"unsupported platform.*`-P (.*)=\.\.\.`", line["msg"]):
+                why = f"no runner has the label {label[1]!r}" if label[1] else "its matrix is empty"
                 raise StartupFailure(f"{mine[0]['job'].strip()}: {why}")
         leaves.append(
             Leaf(

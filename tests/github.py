@@ -11,6 +11,7 @@ fail instead of a workflow silently taking another path.
 import base64
 import contextlib
 import dataclasses
+import email.message
 import gzip
 import http.server
 import json
@@ -416,7 +417,7 @@ class GitHub:
         return repository
 
     def backend(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self, method: str, path: str, headers: "email.message.Message[str, str]", body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
         """Git: what `git http-backend` answers to a request whose token may read (or write) the repository."""
         address = urllib.parse.urlsplit(path)

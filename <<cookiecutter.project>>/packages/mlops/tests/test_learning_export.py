@@ -1,5 +1,6 @@
 """A version is written, verified and loaded without pickle; whatever was changed is refused before it is loaded."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -134,9 +135,31 @@ def test_the_manifest_says_what_the_model_takes_and_where_it_came_from(toy: Path
     assert manifest["classes"] == [0, 1]
     assert manifest["target"] == "outcome"
     assert manifest["input_schema"] == CONTRACT.request_schema()
+    assert manifest["personal"] == []
     assert {"scikit-learn", "skops", "numpy", "python"} <= set(manifest["libraries"])
     assert set(manifest["golden"]["row"]) == {"size", "count", "marked", "kind"}
     assert sum(manifest["golden"]["prediction"]) == pytest.approx(1)
+
+
+def test_the_proof_reaches_far_and_tells_nothing_of_one_person(tmp_path: Path) -> None:
+    """Every category and gap, the ends of the data; of personal columns neither a rare text nor a number as it was."""
+    personal = (
+        Column(name="name", dtype="str", personal=True),
+        Column(name="income", dtype="float", personal=True),
+    )
+    contract = dataclasses.replace(CONTRACT, columns=(*personal, *CONTRACT.columns))
+    frame = rows().with_columns(
+        name=pl.format("person {}", "key"), income=pl.col("key").cast(pl.Float64) * 1234.5678 + 100_000
+    )
+    proof = frames.proof_rows(frame, contract)
+    assert len(proof) == frames.PROOF
+    assert {row["kind"] for row in proof} == {"a", "b", "c", None}
+    assert {row["marked"] for row in proof} == {True, False}
+    assert {frame["size"].min(), frame["size"].max(), None} <= {row["size"] for row in proof}
+    assert {row["name"] for row in proof} == {None}
+    assert not {row["income"] for row in proof} & set(frame["income"])
+    assert all(isinstance(row["count"], int) for row in proof)
+    assert proof == frames.proof_rows(frame, contract)
 
 
 def test_prediction_ignores_other_columns_and_their_order_and_refuses_a_missing_one(toy: Path) -> None:

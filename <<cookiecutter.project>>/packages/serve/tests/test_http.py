@@ -51,7 +51,7 @@ def test_what_may_be_left_out_may_be_left_out(running: Running) -> None:
 
 def test_every_response_names_the_version(running: Running) -> None:
     version = running.service.model.version.name
-    answers = [running.get(path) for path in ("/v2/health/live", "/v2", "/model", "/metrics", "/nowhere", "/docs")]
+    answers = [running.get(path) for path in ("/v2/health/live", "/v2", "/model", "/metrics", "/nowhere", "/openapi.json")]
     answers += [running.post("/predict", GOOD), running.post("/predict", b"{"), running.ask("PUT", "/predict")]
     for answer in answers:
         assert answer.headers["model-version"] == version, answer
@@ -214,7 +214,7 @@ def test_a_token_guards_everything_but_health(start: Start, toy: Path, tmp_path:
     for service in (start(toy, token=TOKEN), start(toy, token_file=str(tmp_path / "token"))):
         for path in ("/v2/health/live", "/v2/health/ready"):
             assert service.get(path).status == 200
-        for path in ("/model", "/metrics", "/openapi.json", "/docs", "/v2", "/v2/models/toy", "/nowhere"):
+        for path in ("/model", "/metrics", "/openapi.json", "/v2", "/v2/models/toy", "/nowhere"):
             refused = service.get(path)
             assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
         assert service.post("/predict", GOOD).status == 401

@@ -50,9 +50,11 @@ DOORS = {
     # What trains, and what runs code when it loads.
     **{name: set() for name in ("mlops", "mlflow", "dvc", "pandas", "pickle", "joblib", "cloudpickle", "dill")},
     **{name: set() for name in ("marshal", "shelve", "requests", "httpx", "urllib", "subprocess")},
+    "sklearn": {"plans"},
 }
-# uvicorn takes it when it is there; a fitted model is made of it.
-COME_ALONG = {"httptools", "uvloop", "scikit-learn"}
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+# uvicorn takes them when they are there.
+COME_ALONG = {"httptools", "uvloop"}
 
 
 def imports(code: str) -> Iterator[str]:
@@ -107,7 +109,7 @@ def test_every_library_is_declared_and_every_declared_one_is_used() -> None:
     asked = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     declared = {re.match(r"[\w.-]+", line)[0].lower() for line in asked}  # type: ignore[index]
     tops = {one.split(".")[0] for path in SOURCE.glob("*.py") for one in imports(path.read_text(encoding="utf-8"))}
-    used = {top.replace("_", "-") for top in tops - sys.stdlib_module_names - {"serve"}}
+    used = {DISTRIBUTIONS.get(top, top.replace("_", "-")) for top in tops - sys.stdlib_module_names - {"serve"}}
     assert used - declared == set()
     assert declared - used == COME_ALONG
 

@@ -109,6 +109,8 @@ def create(service: Service) -> Door:
         version=model.version.name,
         description=model.manifest["input_schema"].get("description") or "",
         redirect_slashes=False,
+        # Their pages would fetch scripts from a public host; /openapi.json says it all.
+        docs_url=None,
         redoc_url=None,
     )
     # Routes of a router that is included are made anew by FastAPI, in its own way.

@@ -249,7 +249,7 @@ def _known_answer(last: Any, task: str) -> Callable[[Array], Floats] | None:
     if kind in FORESTS and last.n_outputs_ == 1:
         return _forest(last, task)
     if kind in BOOSTING:
-        return _boosting(_nameless(last), task)
+        return _boosting(last, task)
     return None
 
 
@@ -291,12 +291,28 @@ def _forest(last: Any, task: str) -> Callable[[Array], Floats]:
     return answer
 
 
-def _boosting(last: Any, task: str) -> Callable[[Array], Floats]:
-    """One thread: for a row, starting threads costs more than all trees."""
-    loss = last._loss
+def _boosting(last: Any, task: str) -> Callable[[Array], Floats] | None:
+    """The trees one after another in this thread: for a row, starting threads costs more than all trees."""
+    from sklearn.ensemble._hist_gradient_boosting._predictor import _predict_from_raw_data
+
+    if last._preprocessor is not None:
+        return None
+    loss, start = last._loss, last._baseline_prediction
+    known, places = last._bin_mapper.make_known_categories_bitsets()
+    trees = [
+        (column, tree.nodes, tree.raw_left_cat_bitsets)
+        for iteration in last._predictors
+        for column, tree in enumerate(iteration)
+    ]
 
     def answer(matrix: Array) -> Floats:
-        raw = last._raw_predict(matrix, n_threads=1)
+        rows = np.ascontiguousarray(matrix, dtype=np.float64)
+        raw = np.zeros((len(rows), start.shape[1]), order="F")
+        raw += start
+        leaves = np.empty(len(rows))
+        for column, nodes, bits in trees:
+            _predict_from_raw_data(nodes, rows, bits, known, places, 1, leaves)
+            raw[:, column] += leaves
         return np.asarray(loss.predict_proba(raw) if task == "classification" else loss.link.inverse(raw.ravel()))
 
     return answer

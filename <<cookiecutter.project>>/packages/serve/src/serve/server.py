@@ -5,6 +5,7 @@ then ends when the requests in flight are answered. The head of a request is lim
 """
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
@@ -115,9 +116,11 @@ class Server(uvicorn.Server):
         """Say that requests are welcome, once they are."""
         await super().startup(sockets)
         model = self.service.model
-        print(f"{model.name} {model.version.name} serves on http://{self.address}, its page is /docs", flush=True)
-        if model.problem:
-            print(f"serve: {model.name}: not ready: {model.problem}.", file=sys.stderr, flush=True)
+        # Whoever read the output may be gone; the service is not for them.
+        with contextlib.suppress(OSError):
+            print(f"{model.name} {model.version.name} serves on http://{self.address}; its fields: /openapi.json", flush=True)
+            if model.problem:
+                print(f"serve: {model.name}: not ready: {model.problem}.", file=sys.stderr, flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first SIGTERM begins to drain; Ctrl-C, and a second signal, end it now."""
