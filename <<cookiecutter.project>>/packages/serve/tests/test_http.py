@@ -51,7 +51,9 @@ def test_what_may_be_left_out_may_be_left_out(running: Running) -> None:
 
 def test_every_response_names_the_version(running: Running) -> None:
     version = running.service.model.version.name
-    answers = [running.get(path) for path in ("/v2/health/live", "/v2", "/model", "/metrics", "/nowhere", "/openapi.json")]
+    answers = [
+        running.get(path) for path in ("/v2/health/live", "/v2", "/model", "/metrics", "/nowhere", "/openapi.json")
+    ]
     answers += [running.post("/predict", GOOD), running.post("/predict", b"{"), running.ask("PUT", "/predict")]
     for answer in answers:
         assert answer.headers["model-version"] == version, answer

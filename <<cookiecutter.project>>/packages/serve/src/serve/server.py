@@ -118,7 +118,10 @@ class Server(uvicorn.Server):
         model = self.service.model
         # Whoever read the output may be gone; the service is not for them.
         with contextlib.suppress(OSError):
-            print(f"{model.name} {model.version.name} serves on http://{self.address}; its fields: /openapi.json", flush=True)
+            print(
+                f"{model.name} {model.version.name} serves on http://{self.address}; its fields: /openapi.json",
+                flush=True,
+            )
             if model.problem:
                 print(f"serve: {model.name}: not ready: {model.problem}.", file=sys.stderr, flush=True)
 
