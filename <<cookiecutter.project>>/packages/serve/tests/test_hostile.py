@@ -92,10 +92,12 @@ def alone(toy: Path) -> Iterator[tuple[Running, psutil.Process]]:
     command = [sys.executable, "-m", "serve", "run", str(toy)]
     environment = {**os.environ, "SERVE_LISTEN": "127.0.0.1:0"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        port = int(process.stdout.readline().split("http://127.0.0.1:")[1].split(",")[0])
-        yield Running(None, port), psutil.Process(process.pid)  # type: ignore[arg-type]
-        process.kill()
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline().split("http://127.0.0.1:")[1].split(",")[0])
+            yield Running(None, port), psutil.Process(process.pid)  # type: ignore[arg-type]
+        finally:
+            process.kill()
 
 
 def test_memory_stays_flat_under_hostile_requests(alone: tuple[Running, psutil.Process]) -> None:

@@ -119,7 +119,7 @@ class Server(uvicorn.Server):
         # Whoever read the output may be gone; the service is not for them.
         with contextlib.suppress(OSError):
             print(
-                f"{model.name} {model.version.name} serves on http://{self.address}; its fields: /openapi.json",
+                f"{model.name} {model.version.name} serves on http://{self.address}, its fields: /openapi.json",
                 flush=True,
             )
             if model.problem:
