@@ -49,6 +49,9 @@ def for_copier(template: Path, folder: Path) -> Path:
             inner = path.relative_to(scaffold).as_posix().replace("{{cookiecutter.name}}", "<<cookiecutter.model>>")
             places.append((path, f"models/<<cookiecutter.model>>/{inner}"))
     for path, place in places:
+        # What the hook takes away for the default storage is not even there for the peer.
+        if place.startswith((".github/oidc/", ".github/actions/sign-in/")):
+            continue
         if place.startswith(".licenses/"):
             if place != f".licenses/{chosen['license']}":
                 continue

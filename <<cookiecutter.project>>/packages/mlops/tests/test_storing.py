@@ -104,8 +104,8 @@ def test_storing_commits_the_lock_on_the_measured_commit_and_starts_ci(
     assert outcome.value["stored"] == [{"model": "cheap", "version": version, "changed": True}]
     assert git(server, "rev-parse", "better") == outcome.value["commit"]
     assert git(server, "rev-parse", "better^@") == measured_head
-    said = git(server, "log", "-1", "--format=%an <%ae>%n%cn%n%B", "better").splitlines()
-    assert said[0] == "github-actions[bot] <41898282+github-actions[bot]@users.noreply.github.com>"
+    said = git(server, "log", "-1", "--format=%an %ae%n%cn%n%B", "better").splitlines()
+    assert said[0] == "github-actions[bot] 41898282+github-actions[bot]@users.noreply.github.com"
     assert said[1:3] == ["github-actions[bot]", f"Store cheap {version}"]
     assert said[-1] == f"Measured-Commit: {measured_head}"
     changed = git(server, "diff", "--name-only", measured_head, "better").splitlines()
