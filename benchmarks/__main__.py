@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("rendering", "contract", "noop", "startup", "planning", "overhead")
+NAMES = ("rendering", "contract", "noop", "startup", "planning", "overhead", "pull_request")
 
 
 def page(results: Mapping[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """How long until a fast verb has answered? Whole processes, next to bare Python and to the command lines of peers.
 
-Goal: `mlops --help`, `models` and the `report` of one model within a tenth of a second of `python -c pass`, without any
-package at all.
+Goal: `mlops --help`, `models`, `plan` and the `report` of one model within a tenth of a second of `python -c pass`,
+without any package at all.
 Run it with the generated project's tools installed: `python benchmarks/startup.py`.
 """
 
 import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -39,6 +40,7 @@ HOLDS = {
     "python -c pass": "",
     "mlops --help": "Stages, in the order",
     "mlops models": "model_19",
+    "mlops plan": f"can affect 1 of {MODELS} models",
     "mlops report of one": "1 passed. Report:",
     f"mlops report of {MODELS}": "15 passed. Report:",
     "dvc --version": "3.",
@@ -71,7 +73,7 @@ def main() -> int:
 
 
 def _repository(root: Path) -> Path:
-    """A repository with models that the gate has judged; no package of it is installed."""
+    """A repository with models that the gate has judged, one changed on a branch; no package of it is installed."""
     sys.path.insert(0, str(SOURCE.parent / "tests"))
     import evidence
 
@@ -80,11 +82,25 @@ def _repository(root: Path) -> Path:
         name = f"model_{number}"
         for path, text in (
             (root / "models" / name / "model.toml", TOML),
+            (root / "models" / name / "dvc.yaml", "stages:\n  train:\n    cmd: 'false'\n    deps: [model.toml]\n"),
             (root / "reports" / name / "evidence.json", json.dumps({**found, "model": name})),
         ):
-            path.parent.mkdir(parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+    (root / ".gitignore").write_text("reports/\n.cache/\n")
+    (root / "uv.lock").write_text('version = 1\nrequires-python = ">=3.11"\n')
+    _git(root, "init", "--quiet", "--initial-branch=main")
+    _git(root, "add", "--all")
+    _git(root, "commit", "--quiet", "--message", "Models")
+    _git(root, "checkout", "--quiet", "-b", "change")
+    (root / "models" / "model_0" / "model.toml").write_text(TOML + "# Changed.\n")
+    _git(root, "commit", "--quiet", "--all", "--message", "Change")
     return root
+
+
+def _git(root: Path, *arguments: str) -> None:
+    author = ("-c", "user.name=Benchmark", "-c", "user.email=benchmark@example.com")
+    subprocess.run(["git", *author, *arguments], cwd=root, check=True)
 
 
 def _peers(root: Path) -> dict[str, Callable[[], harness.Run]]:
@@ -96,6 +112,7 @@ def _peers(root: Path) -> dict[str, Callable[[], harness.Run]]:
         "python -c pass": [*bare, "-c", "pass"],
         "mlops --help": [*bare, "-m", "mlops", "--help"],
         "mlops models": [*bare, "-m", "mlops", "models"],
+        "mlops plan": [*bare, "-m", "mlops", "plan", "--base", "main"],
         "mlops report of one": [*bare, "-m", "mlops", "report", "model_0"],
         f"mlops report of {MODELS}": [*bare, "-m", "mlops", "report"],
         "dvc --version": [str(programs / "dvc"), "--version"],

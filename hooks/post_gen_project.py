@@ -34,6 +34,8 @@ def prune(root: Path, answers: Mapping[str, str]) -> None:
         if chosen.is_dir():
             os.replace(chosen, oidc)
         shutil.rmtree(root / ".github" / "all")
+    if answers["deploy"] != "kubernetes":
+        shutil.rmtree(root / "deploy" / "kubernetes", ignore_errors=True)
     for folder, folders, _ in os.walk(root):
         for name in [name for name in folders if name in DEBRIS or name.endswith(".egg-info")]:
             shutil.rmtree(os.path.join(folder, name))

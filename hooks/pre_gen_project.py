@@ -27,6 +27,7 @@ MARKS = ("<" + "<", "<" + "%", "<" + "#", "#" + "%")
 CHOICES = {
     "task": ("classification", "regression"),
     "storage": ("git", "s3", "gs", "azure"),
+    "deploy": ("docker", "kubernetes"),
     "license": ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary"),
 }
 

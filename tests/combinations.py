@@ -4,11 +4,12 @@ import itertools
 
 TASKS = ("classification", "regression")
 STORAGES = ("git", "s3", "gs", "azure")
+DEPLOYS = ("docker", "kubernetes")
 LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause", "Proprietary")
 
 COMBINATIONS = [
-    {"task": task, "storage": storage, "license": license}
-    for task, storage, license in itertools.product(TASKS, STORAGES, LICENSES)
+    {"task": task, "storage": storage, "deploy": deploy, "license": license}
+    for task, storage, deploy, license in itertools.product(TASKS, STORAGES, DEPLOYS, LICENSES)
 ]
 
 

@@ -5,143 +5,28 @@ needs a champion starts from a copy of the repository as it was after the first 
 is real, but its own test run is narrowed: `test_generated.py` runs a project's tests in full.
 """
 
-import contextlib
 import dataclasses
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.acting import Event, Run, Runner, dispatch, merge_group, pull_request
-from tests.github import App, GitHub, Repository
+from tests.acting import Run, merge_group, pull_request
+from tests.github import App, Repository
+from tests.loop import FAILURE, MODEL, NAME, SKIPPED, SUCCESS, WATERMARK, Loop, estimator, start, write
 from tests.rendering import command
 
 pytestmark = pytest.mark.slow
 
-NAME = "acme/ml-models"
-MODEL = "tumour"
-WATERMARK = "CML watermark mlops-report"
-SUCCESS, FAILURE, SKIPPED = "success", "failure", "skipped"
-# One quick test of the repository's own, so that the check job has something to run.
-NARROW = "-k test_a_folder_in_models_is_a_model --numprocesses 0 --ignore=packages --ignore=models"
-
-Edit = Callable[[Path], object]
-
-
-@dataclasses.dataclass
-class Loop:
-    """A repository on the loopback GitHub, somebody's clone of it, and what runs its workflows."""
-
-    github: GitHub
-    runner: Runner
-    clone: Path
-
-    @property
-    def repository(self) -> Repository:
-        """What GitHub has."""
-        return self.github.repositories[NAME]
-
-    def push(self, branch: str, *edits: Edit, to: Repository | None = None) -> str:
-        """Change files on a branch (made from the default one where it is new) and push it: the new commit."""
-        target = to or self.repository
-        start = branch if target.commit(f"refs/heads/{branch}") else "main"
-        self._git("fetch", "--quiet", "--force", str(target.path), "+refs/heads/*:refs/remotes/origin/*")
-        self._git("checkout", "--quiet", "--force", "-B", branch, f"refs/remotes/origin/{start}")
-        for edit in edits:
-            edit(self.clone)
-        self._git("add", "--all")
-        self._git("commit", "--quiet", "--message", f"Change {branch}")
-        self._git("push", "--quiet", str(target.path), branch)
-        return target.git("rev-parse", f"refs/heads/{branch}")
-
-    def _git(self, *arguments: str) -> None:
-        subprocess.run(["git", *arguments], cwd=self.clone, check=True, capture_output=True)
-
-    def propose(self, branch: str, *edits: Edit, author: str = "ann") -> int:
-        """Open a pull request with these changes."""
-        self.push(branch, *edits)
-        return self.github.open(NAME, branch, author=author, title=f"Change {branch}")
-
-    def measure(self, number: int) -> Run:
-        """CI on a pull request as it is now."""
-        return self.run(pull_request(self.github, NAME, number))
-
-    def run(self, event: Event, *, whole: bool = False) -> Run:
-        """CI for an event; the workflows may ask GitHub only for what our GitHub knows."""
-        run = self.runner.run(event, whole=whole)
-        assert self.github.unknown == [], run.describe()
-        assert not any(push.forced for push in self.github.pushes)
-        return run
-
-    def follow(self, *, whole: bool = False) -> Run:
-        """The run that a job of the last one has dispatched."""
-        (asked,) = self.repository.dispatches
-        self.repository.dispatches.clear()
-        assert asked["workflow"] == "ci.yml"
-        return self.run(dispatch(self.github, NAME, asked["ref"]), whole=whole)
-
-    def reports(self, number: int) -> list[str]:
-        """The bodies of all report comments on a pull request."""
-        return [comment["body"] for comment in self.repository.on(number) if WATERMARK in comment["body"]]
-
-    def verdict(self, commit: str) -> str:
-        """What the required check says on a commit."""
-        found = [check for check in self.repository.checks if (check["head_sha"], check["name"]) == (commit, "verdict")]
-        return str(found[-1]["conclusion"]) if found else "expected"
-
-    def head(self, number: int) -> str:
-        """The commit at which a pull request stands."""
-        return self.repository.git("rev-parse", f"refs/heads/{self.repository.pulls[number].head}")
-
-    def stored(self) -> set[str]:
-        """Every object in the branch that is the storage."""
-        if self.repository.commit("refs/heads/dvc-storage") is None:
-            return set()
-        listed = self.repository.git("ls-tree", "-r", "--name-only", "refs/heads/dvc-storage").splitlines()
-        return {"".join(found.groups()) for path in listed if (found := re.search(r"md5/(..)/(.+)$", path))}
-
-    def locked(self, revision: str, model: str = MODEL) -> set[str]:
-        """Every object that a model's lock names and the storage must hold; folders as such, without their files."""
-        folder = f"{revision}:models/{model}"
-        lock = yaml.safe_load(self.repository.git("show", f"{folder}/dvc.lock"))
-        stages = yaml.safe_load(self.repository.git("show", f"{folder}/dvc.yaml"))["stages"].values()
-        # What is named with settings, such as `cache: false`, is committed beside the lock.
-        cached = {one for stage in stages for one in stage.get("outs", []) if isinstance(one, str)}
-        outs = [out for stage in lock["stages"].values() for out in stage["outs"]]
-        return {out["md5"] for out in outs if out["path"] in cached}
-
-
-@contextlib.contextmanager
-def start(folder: Path, source: Path, environments: Path) -> Iterator[Loop]:
-    """A loop over a repository with the branches of `source`."""
-    with GitHub(folder / "github") as github:
-        bare = github.create(NAME, source)
-        clone = folder / "clone"
-        subprocess.run(["git", "clone", "--quiet", str(bare.path), str(clone)], check=True)
-        extra = {"PYTEST_ADDOPTS": NARROW, "MYPY_CACHE_DIR": str(environments / "mypy")}
-        with Runner(github, NAME, extra=extra, environments=environments) as runner:
-            yield Loop(github, runner, clone)
-
-
-def write(path: str, old: str, new: str) -> Edit:
-    """Replace a text that is there."""
-
-    def edit(root: Path) -> None:
-        text = (root / path).read_text(encoding="utf-8")
-        assert old in text, f"{path} does not have {old!r}"
-        (root / path).write_text(text.replace(old, new), encoding="utf-8")
-
-    return edit
-
-
-def estimator(name: str, *more: str, model: str = MODEL) -> Edit:
-    """Fit something else."""
-    lines = "\n".join([f'estimator = "{name}"', *more])
-    return write(f"models/{model}/model.toml", 'estimator = "linear"', lines)
+# One quick test of the repository's own and one of each model, so that the check job has something to run.
+NARROW = (
+    "-k 'test_a_folder_in_models_is_a_model or test_an_unknown_estimator_is_refused' "
+    "-rA --numprocesses 0 --ignore-glob=packages/*"
+)
+EXTRA = {"PYTEST_ADDOPTS": NARROW}
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +63,7 @@ class First:
 def first(seed: Path, environments: Path, tmp_path_factory: pytest.TempPathFactory) -> First:
     """The first pull request, measured, stored, followed up in one act process with the file as it is, and merged."""
     folder = tmp_path_factory.mktemp("first")
-    with start(folder, seed, environments) as loop:
+    with start(folder, seed, environments, extra=EXTRA) as loop:
         number = loop.propose("first", write(f"models/{MODEL}/model.toml", "minutes = 60", "minutes = 45"))
         head = loop.head(number)
         run = loop.measure(number)
@@ -197,7 +82,7 @@ def first(seed: Path, environments: Path, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def loop(first: First, environments: Path, tmp_path: Path) -> Iterator[Loop]:
     """The repository as it was after the first pull request was merged: it has a champion."""
-    with start(tmp_path, first.merged, environments) as made:
+    with start(tmp_path, first.merged, environments, extra=EXTRA) as made:
         yield made
 
 
@@ -374,7 +259,7 @@ def monorepo(seed: Path, installed: Path, environments: Path, tmp_path: Path) ->
     assert lock.returncode == 0, lock.stderr
     subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
     subprocess.run(["git", "commit", "--quiet", "--message", "Five models"], cwd=folder, check=True)
-    with start(tmp_path, folder, environments) as made:
+    with start(tmp_path, folder, environments, extra=EXTRA) as made:
         yield made
 
 
@@ -405,6 +290,8 @@ def test_a_shared_package_measures_its_users_and_two_pull_requests_at_once_both_
     assert run.results["verdict"] == SUCCESS, run.describe()
     assert models(run) == {"model_1", "model_2"}
     assert "packages/features changed" in run["plan"].summary
+    tested = re.findall(r"PASSED (?:\S*/)?models/(\w+)/tests", run["check"].log)
+    assert set(tested) == {"model_1", "model_2"}, run["check"].log
     (report,) = monorepo.reports(number)
     assert "model_1" in report
     assert "model_2" in report

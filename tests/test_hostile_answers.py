@@ -19,7 +19,7 @@ from tests.hostile import CANARY, FIELDS, JINJA, RESERVED, VALUES
 from tests.rendering import ROOT, command, render, template
 
 ACCEPTED = {"project": "ml-models", "owner": "my-org", "description": "Some text.", "model": "tumour"}
-CHOSEN = {"task": "classification", "storage": "git", "license": "MIT"}
+CHOSEN = {"task": "classification", "storage": "git", "deploy": "docker", "license": "MIT"}
 
 
 def refusals(field: str, value: str) -> list[str]:

@@ -99,13 +99,17 @@ def test_the_tree_is_exact(answers: dict[str, str], rendered: dict[str, Path]) -
         ".dvc",
         ".github",
         ".scaffold",
+        "deploy",
         "docs",
         "models",
+        "monitoring",
         "packages",
         "tests",
     }
-    for folder in ("docs", "packages", "tests", ".scaffold"):
-        assert [path for path in found if path.startswith(f"{folder}/")] == sorted(copied(folder))
+    pruned = () if answers["deploy"] == "kubernetes" else ("deploy/kubernetes/",)
+    for folder in ("deploy", "docs", "monitoring", "packages", "tests", ".scaffold"):
+        kept = sorted(path for path in copied(folder) if not path.startswith(pruned))
+        assert [path for path in found if path.startswith(f"{folder}/")] == kept
     scaffold = {path.removeprefix(".scaffold/model/") for path in copied(".scaffold")} - {"cookiecutter.json"}
     assert [path.removeprefix("models/") for path in found if path.startswith("models/")] == sorted(
         path.replace("{{cookiecutter.name}}", model) for path in scaffold
@@ -123,6 +127,7 @@ def test_each_option_says_what_it_chooses(answers: dict[str, str], rendered: dic
     # By this name `mlops` knows that the remote is kept on the branch of the same name.
     assert ("    remote = dvc-storage\n" in found[".dvc/config"]) == (answers["storage"] == "git")
     assert (f'dependencies = ["dvc[{answers["storage"]}]"]' in found["pyproject.toml"]) == (answers["storage"] != "git")
+    assert tomllib.loads(found["deploy/environments/production.toml"])["target"] == answers["deploy"]
     model = "tumour" if answers["task"] == "classification" else "diabetes"
     assert tomllib.loads(found[f"models/{model}/model.toml"])["model"]["task"] == answers["task"]
 
@@ -136,7 +141,8 @@ def test_nothing_of_the_template_is_left(answers: dict[str, str], rendered: dict
             assert mark not in text or path.startswith("packages/"), path
         assert "<<cookiecutter" not in text.replace(" ", ""), path
         assert not re.search(r"(?m)^\s*#%", text), path
-        if not path.startswith((".scaffold/", "packages/")):
+        # Prometheus, Alertmanager and Grafana have such marks of their own.
+        if not path.startswith((".scaffold/", "packages/", "monitoring/")):
             assert not re.search(r"(?<!\$)\{\{", path + text), path
             assert not re.search(r"(?m)^\s*#\?", text), path
 

@@ -169,7 +169,7 @@ def test_a_model_whose_name_is_none_is_refused_by_name(name: str, tmp_path: Path
 
 
 def test_the_verb_says_which_models_and_why(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a person as lines, for a machine as one value, for a workflow as a file, two outputs and a summary."""
+    """For a person as lines, for a machine as one value, for a workflow as a file, outputs and a summary."""
     for name in ("output", "summary"):
         monkeypatch.setenv(f"GITHUB_{'STEP_SUMMARY' if name == 'summary' else 'OUTPUT'}", str(small / name))
     outcome = command.plan(small, "main", "change", into=str(small / "plan.json"))
@@ -188,6 +188,7 @@ def test_the_verb_says_which_models_and_why(small: Path, monkeypatch: pytest.Mon
     said = (small / "output").read_text().splitlines()
     values = dict(zip((line.partition("\x3c")[0] for line in said[::3]), said[1::3], strict=True))
     assert values["writable"] == "false"
+    assert values["models"] == "alpha beta"
     assert json.loads(values["shards"]) == [
         [
             {"model": "alpha", "runner": "ubuntu-24.04", "minutes": 60, "also": ""},
@@ -320,7 +321,8 @@ def test_thousands_of_models_fit_into_the_outputs() -> None:
             for number in range(5000)
         ]
         text = command.shards(models)
-        assert len(text.encode("utf-16-le")) < 2**20
+        names = " ".join(str(one["model"]) for one in models)
+        assert len((text + names).encode("utf-16-le")) < 2**20
         shards = json.loads(text)
         assert [job["model"] for shard in shards for job in shard] == [one["model"] for one in models]
         assert max(map(len, shards)) == 256

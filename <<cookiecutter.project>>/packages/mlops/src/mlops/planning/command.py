@@ -44,7 +44,11 @@ def plan(root: Path, base: str | None = None, head: str = "HEAD", into: str | No
     tomls = after.texts(_toml(one.model) for one in found)
     models = [_job(one, tomls[_toml(one.model)], is_new=_toml(one.model) in changed) for one in found]
     value = {"base": start, "head": end, "writable": actions.writable(actions.event()), "models": models}
-    outputs = {"shards": shards(models), "writable": "true" if value["writable"] else "false"}
+    outputs = {
+        "models": " ".join(one["model"] for one in models),
+        "shards": shards(models),
+        "writable": "true" if value["writable"] else "false",
+    }
     if into is not None:
         write_json(Path(into), value)
     actions.output(outputs)
@@ -127,9 +131,11 @@ def shards(models: Sequence[Mapping[str, Any]]) -> str:
     ]
     cut = [jobs[start : start + SHARD] for start in range(0, len(jobs), SHARD)]
     short = [[{key: value for key, value in job.items() if value != ""} for job in shard] for shard in cut]
+    # The output `models` has the names once more, in ASCII.
+    room = MOST_OUTPUT - 2 * sum(len(one["model"]) + 1 for one in models)
     for form in (cut, short):
         text = json.dumps(form, separators=(",", ":"), ensure_ascii=False)
-        if len(text.encode("utf-16-le", "surrogatepass")) <= MOST_OUTPUT and len(cut) <= SHARD:
+        if len(text.encode("utf-16-le", "surrogatepass")) <= room and len(cut) <= SHARD:
             return text
     raise Refusal(
         f"A plan of {len(models):,} models is too long for GitHub, which takes 1 MB.",

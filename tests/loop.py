@@ -1,0 +1,134 @@
+"""A repository whose workflows run on this machine: push, open pull requests, run the workflows, look at what is there.
+
+What `test_ci_loop.py`, `test_cd_loop.py` and `benchmarks/pull_request.py` share; see `tests/acting.py` for how it runs.
+"""
+
+import contextlib
+import dataclasses
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import yaml
+
+from tests.acting import Event, Run, Runner, dispatch, pull_request
+from tests.github import GitHub, Repository
+
+NAME = "acme/ml-models"
+MODEL = "tumour"
+WATERMARK = "CML watermark mlops-report"
+SUCCESS, FAILURE, SKIPPED = "success", "failure", "skipped"
+Edit = Callable[[Path], object]
+
+
+@dataclasses.dataclass
+class Loop:
+    """A repository on the loopback GitHub, somebody's clone of it, and what runs its workflows."""
+
+    github: GitHub
+    runner: Runner
+    clone: Path
+
+    @property
+    def repository(self) -> Repository:
+        """What GitHub has."""
+        return self.github.repositories[NAME]
+
+    def push(self, branch: str, *edits: Edit, to: Repository | None = None) -> str:
+        """Change files on a branch (made from the default one where it is new) and push it: the new commit."""
+        target = to or self.repository
+        start = branch if target.commit(f"refs/heads/{branch}") else "main"
+        self._git("fetch", "--quiet", "--force", str(target.path), "+refs/heads/*:refs/remotes/origin/*")
+        self._git("checkout", "--quiet", "--force", "-B", branch, f"refs/remotes/origin/{start}")
+        for edit in edits:
+            edit(self.clone)
+        self._git("add", "--all")
+        self._git("commit", "--quiet", "--message", f"Change {branch}")
+        self._git("push", "--quiet", str(target.path), branch)
+        return target.git("rev-parse", f"refs/heads/{branch}")
+
+    def _git(self, *arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=self.clone, check=True, capture_output=True)
+
+    def propose(self, branch: str, *edits: Edit, author: str = "ann") -> int:
+        """Open a pull request with these changes."""
+        self.push(branch, *edits)
+        return self.github.open(NAME, branch, author=author, title=f"Change {branch}")
+
+    def measure(self, number: int) -> Run:
+        """CI on a pull request as it is now."""
+        return self.run(pull_request(self.github, NAME, number))
+
+    def run(self, event: Event, *, whole: bool = False) -> Run:
+        """CI for an event; the workflows may ask GitHub only for what our GitHub knows."""
+        run = self.runner.run(event, whole=whole)
+        assert self.github.unknown == [], run.describe()
+        assert not any(push.forced for push in self.github.pushes)
+        return run
+
+    def follow(self, *, whole: bool = False) -> Run:
+        """The run that a job of the last one has dispatched."""
+        (asked,) = self.repository.dispatches
+        self.repository.dispatches.clear()
+        assert asked["workflow"] == "ci.yml"
+        return self.run(dispatch(self.github, NAME, asked["ref"]), whole=whole)
+
+    def reports(self, number: int) -> list[str]:
+        """The bodies of all report comments on a pull request."""
+        return [comment["body"] for comment in self.repository.on(number) if WATERMARK in comment["body"]]
+
+    def verdict(self, commit: str) -> str:
+        """What the required check says on a commit."""
+        found = [check for check in self.repository.checks if (check["head_sha"], check["name"]) == (commit, "verdict")]
+        return str(found[-1]["conclusion"]) if found else "expected"
+
+    def head(self, number: int) -> str:
+        """The commit at which a pull request stands."""
+        return self.repository.git("rev-parse", f"refs/heads/{self.repository.pulls[number].head}")
+
+    def stored(self) -> set[str]:
+        """Every object in the branch that is the storage."""
+        if self.repository.commit("refs/heads/dvc-storage") is None:
+            return set()
+        listed = self.repository.git("ls-tree", "-r", "--name-only", "refs/heads/dvc-storage").splitlines()
+        return {"".join(found.groups()) for path in listed if (found := re.search(r"md5/(..)/(.+)$", path))}
+
+    def locked(self, revision: str, model: str = MODEL) -> set[str]:
+        """Every object that a model's lock names and the storage must hold; folders as such, without their files."""
+        folder = f"{revision}:models/{model}"
+        lock = yaml.safe_load(self.repository.git("show", f"{folder}/dvc.lock"))
+        stages = yaml.safe_load(self.repository.git("show", f"{folder}/dvc.yaml"))["stages"].values()
+        # What is named with settings, such as `cache: false`, is committed beside the lock.
+        cached = {one for stage in stages for one in stage.get("outs", []) if isinstance(one, str)}
+        outs = [out for stage in lock["stages"].values() for out in stage["outs"]]
+        return {out["md5"] for out in outs if out["path"] in cached}
+
+
+@contextlib.contextmanager
+def start(folder: Path, source: Path, environments: Path, *, extra: Mapping[str, str]) -> Iterator[Loop]:
+    """A loop over a repository with the branches of `source`; `extra` is added to the environment of every job."""
+    with GitHub(folder / "github") as github:
+        bare = github.create(NAME, source)
+        clone = folder / "clone"
+        subprocess.run(["git", "clone", "--quiet", str(bare.path), str(clone)], check=True)
+        extra = {"MYPY_CACHE_DIR": str(environments / "mypy"), **extra}
+        with Runner(github, NAME, extra=extra, environments=environments) as runner:
+            yield Loop(github, runner, clone)
+
+
+def write(path: str, old: str, new: str) -> Edit:
+    """Replace a text that is there."""
+
+    def edit(root: Path) -> None:
+        text = (root / path).read_text(encoding="utf-8")
+        assert old in text, f"{path} does not have {old!r}"
+        (root / path).write_text(text.replace(old, new), encoding="utf-8")
+
+    return edit
+
+
+def estimator(name: str, *more: str, model: str = MODEL) -> Edit:
+    """Fit something else."""
+    lines = "\n".join([f'estimator = "{name}"', *more])
+    return write(f"models/{model}/model.toml", 'estimator = "linear"', lines)
