@@ -475,6 +475,15 @@ class GitHub:
                     forced = False
             with self._lock:
                 self.pushes.append(Push(repository.name, ref, old, new, token.actor, forced))
+            self._follow(repository, ref)
+
+    def _follow(self, repository: Repository, ref: str) -> None:
+        """The open pull requests of a branch stand where it was pushed to."""
+        for base in self.repositories.values():
+            for pull in base.pulls.values():
+                if (pull.state, pull.head_repository, f"refs/heads/{pull.head}") == ("open", repository.name, ref):
+                    with contextlib.suppress(RuntimeError):
+                        self.synchronise(base.name, pull.number)
 
 
 def _packets(body: bytes) -> Iterator[bytes]:
