@@ -22,7 +22,7 @@ import harness
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.acting import Run
 from tests.loop import MODEL, SUCCESS, start, write
-from tests.rendering import command, commit, make, render
+from tests.rendering import command, commit, make, render, stages
 
 GOAL = 1.2
 # Under act the environment is a link to one that stays, into which git does not look.
@@ -53,7 +53,7 @@ def wrong(run: Run, *, trains: bool) -> str:
     trained = {str(leaf.matrix["model"]) for leaf in run["train"].leaves}
     if (tested, trained) != ({MODEL}, {MODEL}):
         return f"tested {tested}, trained {trained}\n{run.describe()}"
-    return "" if ("Running stage" in run["train"].log) == trains else f"training: {run['train'].log}"
+    return "" if bool(stages(run["train"].log)) == trains else f"training: {run['train'].log}"
 
 
 def pull_requests(source: Path, scratch: Path, environments: Path, turn: int) -> tuple[Run, Run]:

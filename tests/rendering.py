@@ -4,6 +4,7 @@ import atexit
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -51,6 +52,11 @@ def make(project: Path, *arguments: str, accept: tuple[int, ...] = (0,), **setti
     done = command("make", *arguments, cwd=project, **settings)
     assert done.returncode in accept, f"make {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
+
+
+def stages(said: str) -> list[str]:
+    """The stages that ran, from what `make train` or a training job said."""
+    return re.findall(r"(?m)^\w+: (\w+) \(\d+ of \d+\)", said)
 
 
 def files(project: Path) -> list[str]:
