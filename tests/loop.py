@@ -1,6 +1,7 @@
 """A repository whose workflows run on this machine: push, open pull requests, run the workflows, look at what is there.
 
-What `test_ci_loop.py`, `test_cd_loop.py` and `benchmarks/pull_request.py` share; see `tests/acting.py` for how it runs.
+What the tests of the three loops and `benchmarks/pull_request.py` share; see `tests/acting.py` for how it runs.
+The first pull request is measured, stored, followed up and merged once, for all of them.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.acting import Event, Run, Runner, dispatch, pull_request
@@ -19,6 +21,12 @@ NAME = "acme/ml-models"
 MODEL = "tumour"
 WATERMARK = "CML watermark mlops-report"
 SUCCESS, FAILURE, SKIPPED = "success", "failure", "skipped"
+# One quick test of the repository's own and one of each model, so that the check job has something to run.
+NARROW = (
+    "-k 'test_a_folder_in_models_is_a_model or test_an_unknown_estimator_is_refused' "
+    "-rA --numprocesses 0 --ignore-glob=packages/*"
+)
+EXTRA = {"PYTEST_ADDOPTS": NARROW}
 Edit = Callable[[Path], object]
 
 
@@ -132,3 +140,60 @@ def estimator(name: str, *more: str, model: str = MODEL) -> Edit:
     """Fit something else."""
     lines = "\n".join([f'estimator = "{name}"', *more])
     return write(f"models/{model}/model.toml", 'estimator = "linear"', lines)
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python environments that stay from job to job."""
+    return tmp_path_factory.mktemp("environments")
+
+
+@pytest.fixture(scope="session")
+def seed(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new repository: nothing is trained, `uv.lock` is committed."""
+    folder = tmp_path_factory.mktemp("seed") / "seed"
+    subprocess.run(["git", "clone", "--quiet", "--no-local", str(installed), str(folder)], check=True)
+    subprocess.run(["git", "checkout", "--quiet", "-B", "main", "installed"], cwd=folder, check=True)
+    return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class First:
+    """What the first pull request was like, and the repository after it was merged."""
+
+    run: Run
+    head: str
+    stored_at: str
+    comments: tuple[str, ...]
+    follow_up: Run
+    verdicts: tuple[str, str]
+    pushes: tuple[str, ...]
+    missing: frozenset[str]
+    merged: Path
+
+
+@pytest.fixture(scope="session")
+def first(seed: Path, environments: Path, tmp_path_factory: pytest.TempPathFactory) -> First:
+    """The first pull request, measured, stored, followed up in one act process with the file as it is, and merged."""
+    folder = tmp_path_factory.mktemp("first")
+    with start(folder, seed, environments, extra=EXTRA) as loop:
+        number = loop.propose("first", write(f"models/{MODEL}/model.toml", "minutes = 60", "minutes = 45"))
+        head = loop.head(number)
+        run = loop.measure(number)
+        stored_at = loop.head(number)
+        comments = tuple(loop.reports(number))
+        follow_up = loop.follow(whole=True)
+        loop.github.check(NAME, stored_at, "verdict", follow_up.results["verdict"])
+        verdicts = (loop.verdict(head), loop.verdict(stored_at))
+        missing = frozenset(loop.locked(stored_at) - loop.stored())
+        loop.github.merge(NAME, number)
+        pushes = tuple(push.ref for push in loop.github.pushes)
+        merged = loop.repository.path
+    return First(run, head, stored_at, comments, follow_up, verdicts, pushes, missing, merged)
+
+
+@pytest.fixture
+def loop(first: First, environments: Path, tmp_path: Path) -> Iterator[Loop]:
+    """The repository as it was after the first pull request was merged: it has a champion."""
+    with start(tmp_path, first.merged, environments, extra=EXTRA) as made:
+        yield made

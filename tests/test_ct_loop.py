@@ -1,0 +1,162 @@
+"""The CT loop of a generated repository really runs: when is a model trained anew, and what becomes of it?
+
+act runs the rendered `ct.yml` on real data against the GitHub on this machine, from a repository that has a champion.
+"""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acting import Event, Run, dispatch, repository_dispatch, schedule
+from tests.loop import FAILURE, MODEL, NAME, SKIPPED, SUCCESS, WATERMARK, Edit, Loop, estimator, write
+from tests.rendering import stages
+
+pytestmark = pytest.mark.slow
+
+BRANCH = f"ct/{MODEL}"
+ALARM = {"model": MODEL, "kind": "drift", "sentence": "Drift: mean_area moved."}
+
+
+def asked(loop: Loop, day: str = "2026-10-01") -> Event:
+    """A person starts it for one model, with data up to a day."""
+    inputs = {"model": MODEL, "reason": "new scanners", "as-of": day}
+    return dispatch(loop.github, NAME, "main", actor="ann", inputs=inputs, workflow="ct.yml")
+
+
+def ct(loop: Loop, event: Event) -> Run:
+    """Run it; the workflow may ask GitHub only for what our GitHub knows, and forces nothing."""
+    run = loop.runner.run(event, workflow="ct.yml")
+    assert loop.github.unknown == [], run.describe()
+    assert [push.ref for push in loop.github.pushes if push.forced] == []
+    return run
+
+
+def merge(loop: Loop, *edits: Edit) -> None:
+    """Change the default branch."""
+    loop.push("main", *edits)
+
+
+def branches(loop: Loop) -> set[str]:
+    """What retraining has left."""
+    listed = loop.repository.git("for-each-ref", "--format=%(refname:short)", "refs/heads/ct", "refs/heads/ct-work")
+    return set(listed.split())
+
+
+def issues(loop: Loop) -> list[dict[str, Any]]:
+    """The open issues about retraining."""
+    return [one for one in loop.repository.issues.values() if one["state"] == "open"]
+
+
+def test_when_nothing_is_due_nothing_runs(loop: Loop) -> None:
+    """No schedule is set in a new repository: the morning's run plans, and ends green."""
+    run = ct(loop, schedule(loop.github, NAME, "23 4 * * *"))
+    later = dict.fromkeys(("start", "data", "train", "propose"), SKIPPED)
+    assert run.results == {"due": SUCCESS, **later}, run.describe()
+    assert "0 of 1 model due" in run["due"].summary
+    assert loop.github.pushes == []
+
+
+def test_new_data_and_a_version_that_passes_become_a_pull_request_that_ci_measures(loop: Loop) -> None:
+    """One branch with the lock, the same report and the reason; while it is open an alarm waits, and a person does not."""
+    run = ct(loop, asked(loop))
+    assert run.results == dict.fromkeys(run.results, SUCCESS), run.describe()
+    assert stages(run["train"].log)[-1] == "explain"
+    assert branches(loop) == {BRANCH}
+    (pull,) = loop.repository.pulls_of(BRANCH)
+    assert pull.title.startswith(f"Retrain {MODEL}: roc_auc ")
+    assert "new scanners" in pull.body
+    assert loop.locked(loop.head(pull.number)) <= loop.stored()
+
+    measured = loop.follow()
+    assert measured.results["verdict"] == SUCCESS, measured.describe()
+    assert stages(measured["train"].log) == []
+    (report,) = loop.reports(pull.number)
+    assert WATERMARK in report
+    assert "roc_auc" in report
+
+    held = ct(loop, repository_dispatch(loop.github, NAME, "retrain", ALARM))
+    assert held.results["start"] == SKIPPED, held.describe()
+    assert "a retraining pull request is open" in held["due"].summary
+
+    again = ct(loop, asked(loop, "2026-11-01"))
+    assert again.results["propose"] == SUCCESS, again.describe()
+    assert len(loop.repository.pulls_of(BRANCH)) == 1
+    assert 'as_of = "2026-11-01"' in loop.repository.git("show", f"{BRANCH}:models/{MODEL}/model.toml")
+
+
+def test_a_worse_version_becomes_one_issue_and_waits_for_its_cooldown(loop: Loop) -> None:
+    """An alarm asks; what it finds is worse; the issue says why, and the same alarm a day later is held."""
+    merge(loop, estimator("forest"))
+    kept = loop.stored()
+    run = ct(loop, repository_dispatch(loop.github, NAME, "retrain", ALARM))
+    assert run.results["train"] == FAILURE, run.describe()
+    assert run.results["propose"] == SUCCESS, run.describe()
+    assert branches(loop) == set()
+    assert loop.stored() == kept
+    assert loop.repository.pulls_of(BRANCH) == []
+    (issue,) = issues(loop)
+    assert "small nuclei" in issue["body"]
+    assert "mean_area moved" in issue["body"]
+
+    held = ct(loop, repository_dispatch(loop.github, NAME, "retrain", ALARM))
+    assert held.results["start"] == SKIPPED, held.describe()
+    assert "cooldown" in held["due"].summary
+    again = ct(loop, asked(loop, "2026-11-01"))
+    assert again.results["propose"] == SUCCESS, again.describe()
+    assert len(issues(loop)) == 1
+    assert issues(loop)[0]["edits"] == 1
+
+
+def test_data_that_did_not_change_trains_nothing_and_proposes_nothing(loop: Loop) -> None:
+    """A newer day without a newer row: the same version comes out."""
+    run = ct(loop, asked(loop, "2026-07-02"))
+    assert run.results["propose"] == SUCCESS, run.describe()
+    assert "train" not in stages(run["train"].log)
+    assert "same version" in run["propose"].summary
+    assert branches(loop) == set()
+    assert issues(loop) == []
+
+
+def test_what_a_crash_left_is_replaced_and_a_forbidden_pull_request_is_said(loop: Loop) -> None:
+    """A working branch and a branch without its pull request lie there; GitHub lets no workflow open one."""
+    bare = loop.repository
+    for branch in (f"ct-work/{MODEL}", BRANCH):
+        bare.git("update-ref", f"refs/heads/{branch}", bare.git("rev-parse", "refs/heads/main"))
+    bare.may_create_pulls = False
+    run = ct(loop, asked(loop))
+    assert run.results == dict.fromkeys(run.results, SUCCESS), run.describe()
+    assert branches(loop) == {BRANCH}
+    (issue,) = issues(loop)
+    assert "Allow GitHub Actions to create and approve pull requests" in issue["body"]
+    assert f"compare/main...{BRANCH}" in issue["body"]
+
+    bare.may_create_pulls = True
+    run = ct(loop, asked(loop, "2026-11-01"))
+    assert run.results["propose"] == SUCCESS, run.describe()
+    assert len(bare.pulls_of(BRANCH)) == 1
+    assert issues(loop) == []
+
+
+def test_two_models_that_are_due_are_trained_side_by_side(loop: Loop, installed: Path) -> None:
+    """Both by their schedule; one may merge by itself, and only that one is told to."""
+
+    def add(root: Path) -> None:
+        mlops = str(installed / ".venv" / "bin" / "mlops")
+        subprocess.run([mlops, "new-model", "--task", "regression", "--", "second"], cwd=root, check=True)
+        subprocess.run(["uv", "lock", "--quiet"], cwd=root, check=True)
+
+    every = "\n[retrain]\nevery_days = 7\n"
+    merge(
+        loop,
+        add,
+        write(f"models/{MODEL}/model.toml", "\n[budget]", f"{every}auto_merge = true\n\n[budget]"),
+        write("models/second/model.toml", "\n[budget]", f"{every}\n[budget]"),
+    )
+    run = ct(loop, schedule(loop.github, NAME, "23 4 * * *"))
+    assert run.results["propose"] == SUCCESS, run.describe()
+    assert branches(loop) == {BRANCH, "ct/second"}
+    (mine,) = loop.repository.pulls_of(BRANCH)
+    assert loop.repository.merging == [mine.number]
+    assert len(loop.repository.pulls_of("ct/second")) == 1
