@@ -20,7 +20,15 @@ OUTER = [
     *(".dvc/.gitignore", ".dvc/config", ".dvcignore", ".editorconfig", ".gitattributes", ".gitignore"),
     *(".template.json", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
 ]
-WORKFLOWS = ["ci", *(f"reusable-{verb}" for verb in ("check", "data", "plan", "report", "store", "train"))]
+CALLERS = ("cd", "ci", "ct", "rollback", "watch")
+CALLED = {
+    "ci": ("check", "data", "plan", "report", "store", "train"),
+    "cd": tuple(f"release-{verb}" for verb in ("attest", "build", "fetch", "plan", "record", "scan", "start")),
+    "rollback": ("rollback-record",),
+    "ct": ("due", "propose", "start"),
+    "watch": ("heartbeat", "looks", "tell", "watch"),
+}
+WORKFLOWS = [*CALLERS, *(f"reusable-{verb}" for verbs in CALLED.values() for verb in verbs)]
 GITHUB = [
     *(f".github/workflows/{name}.yml" for name in WORKFLOWS),
     *(".github/actions/setup/action.yml", ".github/zizmor.yml", ".github/dependabot.yml", ".github/CODEOWNERS"),
@@ -141,8 +149,8 @@ def test_nothing_of_the_template_is_left(answers: dict[str, str], rendered: dict
             assert mark not in text or path.startswith("packages/"), path
         assert "<<cookiecutter" not in text.replace(" ", ""), path
         assert not re.search(r"(?m)^\s*#%", text), path
-        # Prometheus, Alertmanager and Grafana have such marks of their own.
-        if not path.startswith((".scaffold/", "packages/", "monitoring/")):
+        # Prometheus, Alertmanager, Grafana and Argo have such marks of their own.
+        if not path.startswith((".scaffold/", "packages/", "monitoring/", "deploy/kubernetes/")):
             assert not re.search(r"(?<!\$)\{\{", path + text), path
             assert not re.search(r"(?m)^\s*#\?", text), path
 
@@ -162,7 +170,7 @@ def parse(path: str, text: str) -> None:
     elif path.endswith(".json"):
         json.loads(text)
     elif path.endswith((".yaml", ".yml")):
-        yaml.safe_load(text)
+        list(yaml.safe_load_all(text))
     elif path.endswith(".py"):
         ast.parse(text)
 
@@ -249,8 +257,8 @@ def test_nothing_points_to_an_author_or_a_machine(rendered: dict[str, Path]) -> 
                 assert owner in KNOWN, f"{path}: {owner}"
 
 
-# Projects whose pages the documentation names.
-KNOWN = {"cookiecutter", "iterative", "treeverse", "mlflow", "astral-sh"}
+# Projects whose pages the documentation names, and nobody's name.
+KNOWN = {"acme", "cookiecutter", "iterative", "treeverse", "mlflow", "astral-sh"}
 
 
 def test_names_are_clean_on_windows(rendered: dict[str, Path]) -> None:
