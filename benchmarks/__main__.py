@@ -14,7 +14,19 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("rendering", "contract", "noop", "startup", "planning", "overhead", "pull_request")
+NAMES = (
+    "rendering",
+    "contract",
+    "noop",
+    "startup",
+    "planning",
+    "overhead",
+    "pull_request",
+    "serving",
+    "image",
+    "drift",
+    "due",
+)
 
 
 def page(results: Mapping[str, Any]) -> str:

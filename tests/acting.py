@@ -190,18 +190,64 @@ def pull_request(
     )
 
 
-def dispatch(github: GitHub, repository: str, ref: str, *, actor: str = "github-actions[bot]") -> Event:
-    """Someone (or a job) started the workflow on a branch."""
+def push(github: GitHub, repository: str, before: str, *, actor: str = "ann") -> Event:
+    """The default branch has moved on from a commit (forty zeros where there was none) to where it is now."""
+    base = github.repositories[repository]
+    sha = base.git("rev-parse", f"refs/heads/{base.default}")
+    ref = f"refs/heads/{base.default}"
+    payload = {
+        "ref": ref,
+        "before": before,
+        "after": sha,
+        "repository": describe_repository(github, base),
+        "sender": {"login": actor},
+    }
+    return Event("push", payload, sha, sha, ref, actor, run=github.next())
+
+
+def dispatch(
+    github: GitHub,
+    repository: str,
+    ref: str,
+    *,
+    actor: str = "github-actions[bot]",
+    inputs: Mapping[str, str] | None = None,
+    workflow: str = "ci.yml",
+) -> Event:
+    """Someone (or a job) started a workflow on a branch."""
     base = github.repositories[repository]
     sha = base.git("rev-parse", f"refs/heads/{ref}")
     payload = {
-        "inputs": {},
+        "inputs": dict(inputs or {}),
         "ref": f"refs/heads/{ref}",
         "repository": describe_repository(github, base),
         "sender": {"login": actor},
-        "workflow": ".github/workflows/ci.yml",
+        "workflow": f".github/workflows/{workflow}",
     }
     return Event("workflow_dispatch", payload, sha, sha, f"refs/heads/{ref}", actor, run=github.next())
+
+
+def schedule(github: GitHub, repository: str, cron: str) -> Event:
+    """The clock started a workflow, on the default branch; of the repository its event says nothing."""
+    base = github.repositories[repository]
+    sha = base.git("rev-parse", f"refs/heads/{base.default}")
+    ref = f"refs/heads/{base.default}"
+    return Event("schedule", {"schedule": cron}, sha, sha, ref, "github-actions[bot]", run=github.next())
+
+
+def repository_dispatch(github: GitHub, repository: str, kind: str, payload: Mapping[str, Any]) -> Event:
+    """A job, or something elsewhere, asked for workflows of this kind, on the default branch."""
+    base = github.repositories[repository]
+    sha = base.git("rev-parse", f"refs/heads/{base.default}")
+    value = {
+        "action": kind,
+        "branch": base.default,
+        "client_payload": dict(payload),
+        "repository": describe_repository(github, base),
+        "sender": {"login": "github-actions[bot]"},
+    }
+    ref = f"refs/heads/{base.default}"
+    return Event("repository_dispatch", value, sha, sha, ref, "github-actions[bot]", run=github.next())
 
 
 def merge_group(github: GitHub, repository: str, number: int) -> Event:
@@ -443,6 +489,11 @@ class Runner:
         for tool in ("gh", "git", "node", "cml"):
             if found := find(tool):
                 (self.folder / "tools" / tool).symlink_to(Path(found).absolute())
+        # The real gh, but for the one question that only GitHub's own certificates could answer.
+        if (gh := self.folder / "tools" / "gh").exists():
+            gh.rename(self.folder / "tools" / "real-gh")
+            gh.write_text(f"#!/usr/bin/env -S python3 -I\n{(actions.HERE / 'gh.py').read_text()}")
+            gh.chmod(0o755)
         program = b"#!/usr/bin/env -S python3 -I\n" + (actions.HERE / "cml.py").read_bytes()
         self.github.releases["iterative/cml"] = {"v0.20.6": {"cml-linux-x64": program}}
 
@@ -566,12 +617,14 @@ class _Attempt:
         # The keys must stay in order, and long lines whole.
         file.write_text(yaml.safe_dump(alone(self.workflow, name, self.done), sort_keys=False, width=10_000))
         with PROCESSES, self._token(name) as token:
-            lines, rest = self._act(file, token, self.granted[name], said)
+            uses = self.workflow["jobs"][name].get("uses", "").removeprefix("./")
+            lines, rest = self._act(file, token, self.granted[name], said, signer=uses)
         leaves = _leaves(lines)
         job = _job(name, leaves, said, rest)
         shown = self.workflow["jobs"][name].get("name", name)
         if job.result != "skipped":
-            self.runner.github.check(self.runner.repository, self.event.head, shown, job.result)
+            about = {"run": self.event.run, "event": self.event.name}
+            self.runner.github.check(self.runner.repository, self.event.head, shown, job.result, **about)
         return job
 
     def _whole(self) -> None:
@@ -597,8 +650,13 @@ class _Attempt:
             allowed = {scope: READ for scope in allowed if scope != "id-token"}
         return self.runner.github.token(self.runner.repository, allowed)
 
-    def _act(self, file: Path, token: str, allowed: Mapping[str, str], said: Path) -> tuple[list[dict[str, Any]], str]:
-        """One act process to its end: its JSON log lines of jobs that are not stubs, and whatever else it said."""
+    def _act(
+        self, file: Path, token: str, allowed: Mapping[str, str], said: Path, *, signer: str = ""
+    ) -> tuple[list[dict[str, Any]], str]:
+        """One act process to its end: its JSON log lines of jobs that are not stubs, and whatever else it said.
+
+        `signer` is the workflow that a proof of identity names: the called one, where one is called.
+        """
         runner, event = self.runner, self.event
         secrets = dict(runner.secrets) if event.trusted else {}
         (said / "secrets").write_text(_settings({**secrets, "GITHUB_TOKEN": token}))
@@ -629,7 +687,7 @@ class _Attempt:
         trusted = event.trusted and allowed.get("id-token") == WRITE
         done = subprocess.Popen(
             command,
-            env=self._environment(said, identity=trusted),
+            env=self._environment(said, identity=trusted, signer=signer),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -659,7 +717,7 @@ class _Attempt:
                 taken.unlink()
         return lines, "\n".join(rest)
 
-    def _environment(self, said: Path, *, identity: bool) -> dict[str, str]:
+    def _environment(self, said: Path, *, identity: bool, signer: str) -> dict[str, str]:
         runner = self.runner
         uv = find("uv")
         value = {
@@ -692,6 +750,7 @@ class _Attempt:
         if runner.environments is not None:
             value["ACTING_ENVIRONMENTS"] = str(runner.environments)
         if identity:
+            value["ACTING_SIGNER"] = signer or f".github/workflows/{self.file}"
             value["ACTIONS_ID_TOKEN_REQUEST_URL"] = f"{runner.github.url}/_identity"
             value["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "identity"
         return value

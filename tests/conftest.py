@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine import base, engine, proxy
+from tests.loop import environments, first, loop, seed
 from tests.rendering import commit, make, render
+
+# Fixtures that tests ask for by name.
+__all__ = ["base", "engine", "environments", "first", "loop", "proxy", "seed"]
 
 Bake = Callable[..., Path]
 

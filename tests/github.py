@@ -34,6 +34,8 @@ LONGEST_COMMENT = 65_536
 LONGEST_SUMMARY = 65_535
 LARGEST_FILE = 100_000_000
 READ, WRITE = "read", "write"
+NOW = "2026-11-21T00:00:00Z"
+"""What time it is on this server, always."""
 INACCESSIBLE = "Resource not accessible by integration"
 ADMINISTRATOR = {
     "actions": WRITE,
@@ -127,6 +129,8 @@ class Pull:
     base: str
     state: str = "open"
     body: str = ""
+    merged: str = ""
+    """The commit that it became on the base branch."""
 
 
 @dataclasses.dataclass
@@ -138,6 +142,10 @@ class Repository:
     default: str = "main"
     private: bool = True
     may_create_pulls: bool = True
+    requires_checks: bool = True
+    """Whether a rule holds merges back until a check has passed; without one nothing can wait to merge by itself."""
+    merging: list[int] = dataclasses.field(default_factory=list)
+    """Pull requests that merge by themselves as soon as they may."""
     comments: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     statuses: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     checks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -146,6 +154,23 @@ class Repository:
     rulesets: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     artifacts: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    issues: dict[int, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    runs: dict[int, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    deployments: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    releases: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    attestations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def number(self) -> int:
+        """The number of the next issue or pull request."""
+        return len(self.pulls) + len(self.issues) + 1
+
+    def serves(self, environment: str, task: str) -> dict[str, Any] | None:
+        """The payload of the deployment that is active; None where none is."""
+        found = [one for one in self.deployments if (one["environment"], one["task"]) == (environment, task)]
+        active = [one for one in found if one["states"] and one["states"][-1]["state"] == "success"]
+        assert len(active) <= 1
+        return active[0]["payload"] if active else None
 
     def git(self, *arguments: str, **settings: str) -> str:
         """What git says in the bare repository."""
@@ -167,6 +192,10 @@ class Repository:
             with contextlib.suppress(RuntimeError):
                 return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         return None
+
+    def pulls_of(self, branch: str) -> list["Pull"]:
+        """The open pull requests of a branch."""
+        return [pull for pull in self.pulls.values() if (pull.head, pull.state) == (branch, "open")]
 
     def on(self, number: int) -> list[dict[str, Any]]:
         """The comments on a pull request, oldest first."""
@@ -269,7 +298,7 @@ class GitHub:
     def open(self, repository: str, head: str, *, author: str, title: str, fork: str | None = None) -> int:
         """Open a pull request from a branch (of a fork, where one is named) onto the default branch: its number."""
         base = self.repositories[repository]
-        number = len(base.pulls) + 1
+        number = base.number
         base.pulls[number] = Pull(number, title, author, fork or repository, head, base.default)
         self.synchronise(repository, number)
         return number
@@ -297,7 +326,7 @@ class GitHub:
         self.synchronise(repository, number)
         merged = base.git("rev-parse", f"refs/pull/{number}/merge")
         base.git("update-ref", f"refs/heads/{base.default}", merged)
-        base.pulls[number].state = "closed"
+        base.pulls[number].state, base.pulls[number].merged = "closed", merged
         return merged
 
     def comment(self, repository: str, number: int, body: str, *, author: str) -> dict[str, Any]:
@@ -310,11 +339,24 @@ class GitHub:
         with self._lock:
             return next(self._ids)
 
-    def check(self, repository: str, commit: str, name: str, conclusion: str) -> None:
-        """A check run, as Actions makes one for each job."""
-        self.repositories[repository].checks.append(
+    def check(
+        self,
+        repository: str,
+        commit: str,
+        name: str,
+        conclusion: str,
+        *,
+        run: int | None = None,
+        event: str = "pull_request",
+    ) -> None:
+        """A check run, as Actions makes one for each job of a run, which an event has started."""
+        base = self.repositories[repository]
+        run = run if run is not None else self.next()
+        base.runs[run] = {"id": run, "event": event, "head_sha": commit}
+        base.checks.append(
             {
                 "id": self.next(),
+                "details_url": f"{self.url}/{repository}/actions/runs/{run}/job/{self.next()}",
                 "name": name,
                 "head_sha": commit,
                 "status": "completed",
@@ -352,7 +394,11 @@ class GitHub:
                 return 200, {"installed_version": "3.20.0"}, {}
             if (method, place) == ("POST", "/api/graphql") and token is not None:
                 return self._graphql(token, json.loads(body))
-            if method == "GET" and token is not None and (found := re.fullmatch(RELEASES, place)):
+            if (method, place) == ("GET", "/_registry") and token is not None:
+                # What the registry of this server lets a token do; of no real server.
+                return 200, {"packages": token.permissions.get("packages", "none")}, {}
+            found = re.fullmatch(RELEASES, place)
+            if method == "GET" and token is not None and found and found["name"] in self.releases:
                 return self._release(**found.groupdict())
             for verb, pattern, needs, handle in ROUTES:
                 found = re.fullmatch(pattern, place)
@@ -406,6 +452,13 @@ class GitHub:
             return 200, {"data": {"viewer": {"login": token.actor}}}, {}
         if query.startswith("query RepositoryReleaseByTag("):
             return 200, {"data": {"repository": {"release": None}}}, {}
+        if query.startswith("mutation($pull: ID!) { enablePullRequestAutoMerge(") and token.may("contents", WRITE):
+            repository = self.repositories[token.repository]
+            if not repository.requires_checks:
+                problem = {"type": "UNPROCESSABLE", "message": "Pull request Pull request is in clean status"}
+                return 200, {"data": None, "errors": [problem]}, {}
+            repository.merging.append(int(asked["variables"]["pull"].removeprefix("PR_")))
+            return 200, {"data": {"enablePullRequestAutoMerge": {"clientMutationId": None}}}, {}
         self.unknown.append(f"GraphQL {asked}")
         raise Refused(501, "This GitHub does not know that query")
 
@@ -600,13 +653,18 @@ def _pull(call: Call, number: str) -> Pull:
     return pull
 
 
+def _discussed(call: Call, number: str) -> None:
+    if int(number) not in {*call.repository.pulls, *call.repository.issues}:
+        raise Refused(404, "Not Found")
+
+
 def _list_comments(call: Call, number: str) -> Answer:
-    _pull(call, number)
+    _discussed(call, number)
     return call.page(call.repository.on(int(number)))
 
 
 def _create_comment(call: Call, number: str) -> Answer:
-    _pull(call, number)
+    _discussed(call, number)
     body = _body(call.body.get("body"))
     return 201, _comment(call.github, call.repository, int(number), body, call.token.actor), {}
 
@@ -647,10 +705,14 @@ def describe_pull(github: GitHub, repository: Repository, pull: Pull) -> dict[st
     source = github.repositories[pull.head_repository]
     head = repository.git("rev-parse", f"refs/pull/{pull.number}/head")
     return {
+        "node_id": f"PR_{pull.number}",
         "number": pull.number,
+        "created_at": NOW,
         "title": pull.title,
         "body": pull.body,
         "state": pull.state,
+        "merged_at": NOW if pull.merged else None,
+        "merge_commit_sha": pull.merged or None,
         "draft": False,
         "user": _user(pull.author),
         "html_url": f"{github.url}/{repository.name}/pull/{pull.number}",
@@ -696,9 +758,15 @@ def _create_pull(call: Call) -> Answer:
     return 201, describe_pull(call.github, call.repository, call.repository.pulls[number]), {}
 
 
+def _update_pull(call: Call, number: str) -> Answer:
+    pull = _pull(call, number)
+    pull.title, pull.body = call.body.get("title", pull.title), call.body.get("body", pull.body)
+    return 200, describe_pull(call.github, call.repository, pull), {}
+
+
 def _pulls_of_commit(call: Call, commit: str) -> Answer:
     found = [describe_pull(call.github, call.repository, pull) for pull in call.repository.pulls.values()]
-    return call.page([pull for pull in found if pull["head"]["sha"] == commit])
+    return call.page([pull for pull in found if commit in (pull["head"]["sha"], pull["merge_commit_sha"])])
 
 
 def _commit(call: Call, revision: str) -> str:
@@ -781,8 +849,136 @@ def _update_check(call: Call, number: str) -> Answer:
 
 
 def _list_checks(call: Call, commit: str) -> Answer:
-    found = _commit(call, commit)
-    return call.page([check for check in call.repository.checks if check["head_sha"] == found], wrap="check_runs")
+    found, name = _commit(call, commit), call.query.get("check_name")
+    checks = [one for one in call.repository.checks if one["head_sha"] == found and name in (None, one["name"])]
+    return call.page(checks, wrap="check_runs")
+
+
+def _get_run(call: Call, run: str) -> Answer:
+    if int(run) not in call.repository.runs:
+        raise Refused(404, "Not Found")
+    return 200, call.repository.runs[int(run)], {}
+
+
+def _list_issues(call: Call) -> Answer:
+    state, labels = call.query.get("state", "open"), set(filter(None, call.query.get("labels", "").split(",")))
+    found = [
+        one
+        for one in call.repository.issues.values()
+        if state in ("all", one["state"]) and labels <= {label["name"] for label in one["labels"]}
+    ]
+    return call.page(found if call.query.get("direction") == "asc" else found[::-1])
+
+
+def _create_issue(call: Call) -> Answer:
+    number = call.repository.number
+    value = {
+        "number": number,
+        "title": call.field("title", "Issue"),
+        "body": _body(call.body.get("body")),
+        "labels": [{"name": name} for name in call.body.get("labels", [])],
+        "state": "open",
+        "user": _user(call.token.actor),
+        "html_url": f"{call.web}/issues/{number}",
+        "updated_at": NOW,
+        "edits": 0,
+    }
+    call.repository.issues[number] = value
+    return 201, value, {}
+
+
+def _update_issue(call: Call, number: str) -> Answer:
+    if unknown := set(call.body) - {"title", "body", "state", "state_reason"}:
+        raise Refused(422, f"Invalid request: {sorted(unknown)}")
+    issue = call.repository.issues.get(int(number))
+    if issue is None:
+        raise Refused(404, "Not Found")
+    issue |= {**call.body, "updated_at": issue["updated_at"]}
+    issue["edits"] += 1
+    return 200, issue, {}
+
+
+def _describe_deployment(one: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in one.items() if key != "states"}
+
+
+def _list_deployments(call: Call) -> Answer:
+    asked = {key: value for key, value in call.query.items() if key in ("environment", "task", "ref", "sha")}
+    found = [one for one in call.repository.deployments if all(one[key] == value for key, value in asked.items())]
+    return call.page([_describe_deployment(one) for one in found[::-1]])
+
+
+def _short(text: Any) -> str:
+    if len(str(text or "")) > 140:
+        raise Refused(422, "Validation Failed", errors=["description is too long (maximum is 140 characters)"])
+    return str(text or "")
+
+
+def _create_deployment(call: Call) -> Answer:
+    ref = call.field("ref", "Deployment")
+    if call.body.get("auto_merge", True) or call.body.get("required_contexts") != []:
+        raise Refused(409, "Conflict: Commit status checks failed for that ref, or it would be merged first")
+    value = {
+        "id": call.github.next(),
+        "sha": _commit(call, ref),
+        "ref": ref,
+        "task": call.body.get("task", "deploy"),
+        "environment": call.body.get("environment", "production"),
+        "description": _short(call.body.get("description")),
+        "payload": call.body.get("payload", {}),
+        "creator": _user(call.token.actor),
+        "states": [],
+    }
+    call.repository.deployments.append(value)
+    return 201, _describe_deployment(value), {}
+
+
+def _create_deployment_status(call: Call, number: str) -> Answer:
+    value = _one(call.repository.deployments, number)
+    known = ("error", "failure", "inactive", "in_progress", "queued", "pending", "success")
+    if call.field("state", "DeploymentStatus") not in known:
+        raise Refused(422, "Validation Failed", errors=["Invalid state"])
+    if call.body.get("auto_inactive", True):
+        raise Refused(422, "the double does not know auto_inactive: it would end the deployments of other models")
+    _short(call.body.get("description"))
+    value["states"].append(dict(call.body))
+    return 201, {"id": call.github.next(), "state": call.body["state"]}, {}
+
+
+def _get_release(call: Call, tag: str) -> Answer:
+    for one in call.repository.releases:
+        if one["tag_name"] == tag:
+            return 200, one, {}
+    raise Refused(404, "Not Found")
+
+
+def _create_release(call: Call) -> Answer:
+    tag = call.field("tag_name", "Release")
+    if any(one["tag_name"] == tag for one in call.repository.releases):
+        raise Refused(422, "Validation Failed", errors=[{"resource": "Release", "code": "already_exists"}])
+    commit = _commit(call, call.body.get("target_commitish") or call.repository.default)
+    call.repository.git("update-ref", f"refs/tags/{tag}", commit)
+    value = {"id": call.github.next(), "html_url": f"{call.web}/releases/tag/{tag}", "draft": False, **call.body}
+    call.repository.releases.append(value)
+    return 201, value, {}
+
+
+def _update_release(call: Call, number: str) -> Answer:
+    value = _one(call.repository.releases, number)
+    value.update(call.body)
+    return 200, value, {}
+
+
+def _create_attestation(call: Call) -> Answer:
+    call.repository.attestations.append(call.field("bundle", "Attestation"))
+    return 201, {"id": call.github.next()}, {}
+
+
+def _list_attestations(call: Call, digest: str) -> Answer:
+    found = [{"bundle": one} for one in call.repository.attestations if one["subject"]["digest"] == digest]
+    if not found:
+        raise Refused(404, "Not Found")
+    return call.page(found, wrap="attestations")
 
 
 def workflows(repository: Repository, revision: str) -> dict[str, dict[str, Any]]:
@@ -914,6 +1110,7 @@ ROUTES: list[tuple[str, str, Needs, Callable[..., Answer]]] = [
         ("GET", r"/pulls", (("pull-requests", READ),), _list_pulls),
         ("POST", r"/pulls", (("pull-requests", WRITE),), _create_pull),
         ("GET", r"/pulls/(?P<number>\d+)", (("pull-requests", READ),), _get_pull),
+        ("PATCH", r"/pulls/(?P<number>\d+)", (("pull-requests", WRITE),), _update_pull),
         ("GET", r"/commits/(?P<commit>[^/]+)/pulls", (("pull-requests", READ),), _pulls_of_commit),
         ("GET", r"/commits/(?P<commit>[^/]+)/check-runs", (("checks", READ),), _list_checks),
         ("GET", r"/commits/(?P<commit>[^/]+)/statuses", (("statuses", READ),), _list_statuses),
@@ -930,6 +1127,18 @@ ROUTES: list[tuple[str, str, Needs, Callable[..., Answer]]] = [
         ("GET", r"/actions/runs/(?P<run>\d+)/artifacts", (("actions", READ),), _list_artifacts),
         ("GET", r"/(?P<setting>actions/permissions(?:/workflow)?)", (("administration", READ),), _get_settings),
         ("PUT", r"/(?P<setting>actions/permissions(?:/workflow)?)", (("administration", WRITE),), _put_settings),
+        ("GET", r"/actions/runs/(?P<run>\d+)", (("actions", READ),), _get_run),
+        ("GET", r"/issues", (("issues", READ),), _list_issues),
+        ("POST", r"/issues", (("issues", WRITE),), _create_issue),
+        ("PATCH", r"/issues/(?P<number>\d+)", (("issues", WRITE),), _update_issue),
+        ("GET", r"/deployments", (("deployments", READ),), _list_deployments),
+        ("POST", r"/deployments", (("deployments", WRITE),), _create_deployment),
+        ("POST", r"/deployments/(?P<number>\d+)/statuses", (("deployments", WRITE),), _create_deployment_status),
+        ("GET", r"/releases/tags/(?P<tag>.+)", (("contents", READ),), _get_release),
+        ("POST", r"/releases", (("contents", WRITE),), _create_release),
+        ("PATCH", r"/releases/(?P<number>\d+)", (("contents", WRITE),), _update_release),
+        ("POST", r"/attestations", (("attestations", WRITE),), _create_attestation),
+        ("GET", r"/attestations/(?P<digest>sha256:[0-9a-f]{64})", (("attestations", READ),), _list_attestations),
         ("GET", r"/rulesets", (), _list_rulesets),
         ("POST", r"/rulesets", (("administration", WRITE),), _create_ruleset),
         ("GET", r"/rulesets/(?P<number>\d+)", (), _get_ruleset),

@@ -214,6 +214,13 @@ def gh(github: GitHub, token: str, *arguments: str) -> "subprocess.CompletedProc
     return command(acting.find("gh") or "gh", *arguments, cwd=github.folder, **settings, **github.environment())
 
 
+def api(github: GitHub, token: str, path: str, body: object = None) -> "subprocess.CompletedProcess[str]":
+    """One question to the REST API, or one order with a body."""
+    given = () if body is None else ("--method", "POST", "--input", str(github.folder / "body.json"))
+    (github.folder / "body.json").write_text(json.dumps(body))
+    return gh(github, token, "api", path, *given)
+
+
 def git(github: GitHub, token: str | None, *arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     """Git with a token (or without one) for the loopback server."""
     helper = f"!f() {{ echo username=x-access-token; echo password={token}; }}; f"
@@ -612,6 +619,127 @@ def test_an_app_token_has_no_more_than_the_app(github: GitHub, tmp_path: Path) -
     assert github.tokens[outputs["token"]].actor == "robot[bot]"
     for more in ({"permission-issues": "write"}, {"private-key": "other"}, {"client-id": "other"}, {"private-key": ""}):
         assert double(name, "app_token", tmp_path, {**given, **more}, **trust)[0] == 1
+
+
+# What a release needs.
+
+DIGEST = "sha256:" + "a" * 64
+IMAGE = f"registry.test/acme/a@{DIGEST}"
+
+
+def test_a_registry_is_signed_in_to_with_the_rights_of_the_token(github: GitHub, tmp_path: Path) -> None:
+    """For the job alone: each job of GitHub has a machine of its own."""
+    settings = {**github.environment(), "GITHUB_SERVER_URL": github.url, "ACTING_PROCESS": str(tmp_path)}
+    given = {"registry": "registry.test", "username": "ann"}
+    name = "docker/login-action"
+    with github.token(NAME, {"packages": "read"}) as token:
+        code, said, _ = double(name, "registry", tmp_path, {**given, "password": token}, **settings)
+        assert code == 0, said
+        assert (tmp_path / "docker" / "level").read_text() == "read"
+        assert "DOCKER_CONFIG" in (tmp_path / "env").read_text()
+        assert token not in said
+    assert double(name, "registry", tmp_path, {**given, "password": token}, **settings)[0] == 1
+    with github.token(NAME, {"contents": "write"}) as token:
+        assert "packages" in double(name, "registry", tmp_path, {**given, "password": token}, **settings)[1]
+    assert double(name, "registry", tmp_path, {**given, "password": ""}, **settings)[0] == 1
+    assert double(name, "registry", tmp_path, {**given, "password": "own"}, **settings)[0] == 0
+
+
+def test_an_image_is_listed_and_scanned(tmp_path: Path) -> None:
+    (tmp_path / "workspace").mkdir()
+    given = {"image": IMAGE, "output-file": "sbom.json", "upload-artifact": "false", "upload-release-assets": "false"}
+    assert double("anchore/sbom-action", "sbom", tmp_path, given)[0] == 0
+    for wrong in ({"image": "registry.test/a:latest"}, {"upload-artifact": "true"}, {"output-file": ""}):
+        assert double("anchore/sbom-action", "sbom", tmp_path, {**given, **wrong})[0] == 1
+    scan = {"sbom": "sbom.json", "severity-cutoff": "high"}
+    for severity, more, code in (
+        ("", {}, 0),
+        ("medium", {}, 0),
+        ("high", {}, 1),
+        ("critical", {}, 1),
+        ("critical", {"fail-build": "false"}, 0),
+        ("", {"image": IMAGE}, 1),
+        ("", {"severity-cutoff": "grave"}, 1),
+    ):
+        found = double("anchore/scan-action", "scan", tmp_path, {**scan, **more}, ACTING_VULNERABILITY=severity)
+        assert found[0] == code, (severity, more, found[1])
+
+
+def test_what_is_attested_verifies_and_nothing_else_does(github: GitHub, tmp_path: Path) -> None:
+    """By signer, branch, commit and name; with a login for the registry, and with the permission to read."""
+    commit = github.repositories[NAME].git("rev-parse", "refs/heads/main")
+    signer = ".github/workflows/attest.yml"
+    settings = {
+        **github.environment(),
+        "GITHUB_SERVER_URL": github.url,
+        "GITHUB_API_URL": f"{github.url}/api/v3",
+        "GITHUB_REF": "refs/heads/main",
+        "GITHUB_SHA": commit,
+        "ACTING_SIGNER": signer,
+    }
+    subject = {"subject-name": IMAGE.partition("@")[0], "subject-digest": DIGEST}
+    identity = {"ACTIONS_ID_TOKEN_REQUEST_URL": "https://localhost"}
+    config = tmp_path / "docker"
+    config.mkdir()
+    gh = [sys.executable, "-I", str(actions.HERE / "gh.py"), "attestation", "verify"]
+    wanted = {"--signer-workflow": f"{NAME}/{signer}", "--source-ref": "refs/heads/main", "--source-digest": commit}
+
+    def verified(image: str = IMAGE, *, token: str, **other: str) -> subprocess.CompletedProcess[str]:
+        asked = {"--repo": NAME, **wanted, **{f"--{key.replace('_', '-')}": value for key, value in other.items()}}
+        words = [f"oci://{image}", *(word for pair in asked.items() for word in pair), "--deny-self-hosted-runners"]
+        environment = {"GH_HOST": github.host, "GH_ENTERPRISE_TOKEN": token, "DOCKER_CONFIG": str(config)}
+        return command(*gh, *words, cwd=tmp_path, **github.environment(), **environment)
+
+    with github.token(NAME, {"attestations": "write"}) as token:
+        given = {**subject, "github-token": token}
+        assert "id-token" in double("actions/attest", "attest", tmp_path, given, **settings)[1]
+        assert "UNAUTHORIZED" in verified(token=token).stderr
+        (config / "config.json").write_text('{"auths": {"registry.test": {"auth": ""}}}')
+        assert "no attestations found" in verified(token=token).stderr
+        code, said, _ = double("actions/attest", "attest", tmp_path, given, **settings, **identity)
+        assert code == 0, said
+        assert verified(token=token).returncode == 0
+        for other in (
+            {"signer_workflow": f"{NAME}/.github/workflows/other.yml"},
+            {"source_ref": "refs/heads/mine"},
+            {"source_digest": "b" * 40},
+        ):
+            assert verified(token=token, **other).returncode == 1
+        assert verified(IMAGE.replace("acme/a@", "acme/b@"), token=token).returncode == 1
+        assert verified(IMAGE.replace("a" * 64, "b" * 64), token=token).returncode == 1
+    with github.token(NAME, {"contents": "read"}) as token:
+        assert "403" in verified(token=token).stderr
+        less = double("actions/attest", "attest", tmp_path, {**subject, "github-token": token}, **settings, **identity)
+        assert (less[0], "Resource not accessible" in less[1]) == (1, True)
+
+
+def test_deployments_releases_and_issues_are_kept_by_those_who_may(github: GitHub) -> None:
+    """As `gh` asks for them; a deployment that would end those of other models is refused."""
+    place = f"repos/{NAME}"
+    commit = github.repositories[NAME].git("rev-parse", "refs/heads/main")
+    asked = {"ref": commit, "environment": "staging", "task": "deploy:a", "auto_merge": False, "required_contexts": []}
+    issue = {"title": "It is worse", "body": "Why.", "labels": ["held"]}
+    release = {"tag_name": "a-1", "target_commitish": commit, "name": "a 1", "body": "x"}
+    orders = {"deployments": asked, "issues": issue, "releases": release}
+    with github.token(NAME, {"metadata": "read"}) as token:
+        for path, body in orders.items():
+            assert "HTTP 403" in api(github, token, f"{place}/{path}", body).stderr
+    with github.token(NAME, {"deployments": "write", "issues": "write", "contents": "write"}) as token:
+        made = {path: json.loads(api(github, token, f"{place}/{path}", body).stdout) for path, body in orders.items()}
+        statuses = f"{place}/deployments/{made['deployments']['id']}/statuses"
+        assert "HTTP 422" in api(github, token, statuses, {"state": "success"}).stderr
+        assert api(github, token, statuses, {"state": "success", "auto_inactive": False}).returncode == 0
+        assert "HTTP 422" in api(github, token, f"{place}/releases", release).stderr
+        assert json.loads(api(github, token, f"{place}/releases/tags/a-1").stdout)["name"] == "a 1"
+        assert "HTTP 404" in api(github, token, f"{place}/releases/tags/a-2").stderr
+        assert len(json.loads(api(github, token, f"{place}/issues?labels=held").stdout)) == 1
+        assert json.loads(api(github, token, f"{place}/issues?labels=other").stdout) == []
+        comments = f"{place}/issues/{made['issues']['number']}/comments"
+        assert api(github, token, comments, {"body": "Again."}).returncode == 0
+    assert github.repositories[NAME].serves("staging", "deploy:a") == {}
+    assert github.repositories[NAME].serves("staging", "deploy:b") is None
+    assert github.repositories[NAME].git("rev-parse", "refs/tags/a-1") == commit
+    assert github.unknown == []
 
 
 def test_a_checkout_brings_what_was_asked_for_and_keeps_no_token(github: GitHub, tmp_path: Path) -> None:

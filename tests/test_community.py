@@ -43,7 +43,7 @@ def test_a_broken_form_is_seen(tmp_path: Path) -> None:
 
 def test_every_kind_of_dependency_waits_a_week_and_comes_in_one_pull_request() -> None:
     updates = yaml.safe_load(read(".github/dependabot.yml"))["updates"]
-    assert {one["package-ecosystem"] for one in updates} == {"uv", "docker", "github-actions"}
+    assert {one["package-ecosystem"] for one in updates} == {"uv", "docker", "docker-compose", "github-actions"}
     for one in updates:
         assert one["cooldown"] == {"default-days": 7}
         assert [group["patterns"] for group in one["groups"].values()] == [["*"]]

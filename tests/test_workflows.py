@@ -178,18 +178,24 @@ def test_an_identity_is_proven_where_there_is_a_bucket_and_nowhere_else(storage:
     remote = {"git": "dvc-storage"}.get(storage, f"{storage}://")
     (root,) = [one for one in projects if remote in (one / ".dvc" / "config").read_text()]
     found = rules.read(root)
+    # What signs images proves who it is everywhere.
+    signing = {"cd.yml", "reusable-release-attest.yml"}
     granted = {name for name, one in found.files.items() if "id-token" in one.text}
     roles = {
         name: {role for role in ("STORAGE_READER", "STORAGE_WRITER") if role in one.text}
         for name, one in found.files.items()
     }
     if storage == "git":
-        assert granted == set()
+        assert granted == signing
         assert not (root / ".github" / "actions" / "sign-in").exists()
         assert set().union(*roles.values()) == set()
         return
-    assert granted == {"ci.yml", "reusable-data.yml", "reusable-train.yml", "reusable-store.yml"}
-    assert roles["reusable-data.yml"] == roles["reusable-train.yml"] == {"STORAGE_READER"}
+    reading = {"reusable-data.yml", "reusable-train.yml", "reusable-release-fetch.yml"}
+    assert granted >= {"ci.yml", "reusable-store.yml", *reading, *signing}
+    # Whoever proves an identity to the storage acts as one of its two roles, never as both.
+    called = {name for name in granted - signing if found.files[name].is_reusable}
+    assert all(len(roles[name]) == 1 for name in called)
+    assert {name for name in reading if roles[name] == {"STORAGE_READER"}} == reading
     assert roles["reusable-store.yml"] == {"STORAGE_WRITER"}
     action = {"s3": "aws-actions/", "gs": "google-github-actions/", "azure": "Azure/"}[storage]
     assert [step["uses"].startswith(action) for step in found.files["sign-in"].steps if "uses" in step] == [True]
@@ -207,10 +213,36 @@ def test_a_change_neither_plans_nor_judges_for_itself(project: Path) -> None:
         assert len(checkouts) == 1 or all(one["PYTHONSAFEPATH"] == "1" for one in environments)
 
 
+def test_a_release_is_scanned_before_it_is_attested_and_attested_before_it_is_deployed(project: Path) -> None:
+    """The order of the jobs is the gate: each needs the one before, and the scan fails for what is serious."""
+    found = rules.read(project)
+    jobs = found.files["cd.yml"].jobs
+    assert "scan" in jobs["attest"]["needs"]
+    for name in ("staging", "production"):
+        assert {"scan", "attest"} <= set(jobs[name]["needs"])
+        assert "needs.attest.result == 'success' || vars.ATTESTATIONS == 'off'" in jobs[name]["if"]
+        assert "needs.scan.result == 'success'" in jobs[name]["if"]
+    assert "needs.staging.result == 'success' || needs.plan.outputs.staging == ''" in jobs["production"]["if"]
+    (scan,) = [one for one in found.files["reusable-release-scan.yml"].steps if "scan-action@" in one.get("uses", "")]
+    assert (scan["with"]["fail-build"], scan["with"]["severity-cutoff"]) == ("true", "high")
+
+
+def test_a_rollback_needs_no_registry_and_no_storage(project: Path) -> None:
+    """What serves again is on the host: a rollback works while both are down."""
+    job = rules.read(project).files["rollback.yml"].jobs["rollback"]
+    assert job["permissions"] == {"contents": "read"}
+    used = [step.get("uses", "").partition("@")[0] for step in job["steps"]]
+    assert set(used) == {"", "actions/checkout", "actions/upload-artifact"}
+
+
 # What somebody might do to a workflow, and who sees it: (file, old, new), in the project without a bucket.
 CI, TRAIN, STORE, PLAN, SETUP = (
     *("workflows/ci.yml", "workflows/reusable-train.yml", "workflows/reusable-store.yml"),
     *("workflows/reusable-plan.yml", "actions/setup/action.yml"),
+)
+CD, BUILD, SCAN, ATTEST, FETCH, ROLLBACK = (
+    *("workflows/cd.yml", "workflows/reusable-release-build.yml", "workflows/reusable-release-scan.yml"),
+    *("workflows/reusable-release-attest.yml", "workflows/reusable-release-fetch.yml", "workflows/rollback.yml"),
 )
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
 CONCURRENCY = """\
@@ -320,6 +352,40 @@ BY_RULE = {
     ),
     "a called workflow cancels its caller": (
         *("only_callers_have_concurrency", STORE, "\njobs:\n", "\nconcurrency: ${{ github.workflow }}\n\njobs:\n"),
+    ),
+    "who builds an image may sign it": (
+        *("who_builds_proves_nothing", BUILD, "      packages: write # to push the image\n"),
+        "      id-token: write # to sign the image\n      packages: write # to push the image\n",
+    ),
+    "who signs runs code of the repository": (
+        *("who_signs_runs_nothing_of_ours", ATTEST, "    steps:\n"),
+        f"    steps:\n      - name: Check out\n        uses: {CHECKOUT}\n",
+    ),
+    "an image is built from what a cache holds": (
+        *("who_ships_takes_nothing_from_a_cache", BUILD, 'enable-cache: "false"', 'enable-cache: "true"'),
+    ),
+    "a version comes by way of a cache": (
+        *("who_ships_takes_nothing_from_a_cache", FETCH, '          cache: "false"\n', ""),
+    ),
+    "an image is deployed unseen": (
+        *("an_image_is_verified_before_it_is_deployed", CD, "mlops verify --image", "mlops candidates --model"),
+    ),
+    "an image is deployed without its digest": (
+        *("an_image_is_verified_before_it_is_deployed", CD, ' --digest "$DIGEST"', ""),
+    ),
+    "a deployment is cancelled by the next one": (
+        *("a_release_is_never_cancelled", CD, "cancel-in-progress: false", "cancel-in-progress: true"),
+    ),
+    "models wait for each other": ("a_release_is_never_cancelled", ROLLBACK, "-${{ inputs.model }}\n", "\n"),
+    "a branch that is not merged is the base": (
+        *("who_writes_runs_the_code_of_the_base", CD, "    branches: [main]\n", "    branches-ignore: [x]\n"),
+    ),
+    "a key to a target is read outside its environment": (
+        *("secrets_are_kept_in_environments", CD, "    environment: production\n", ""),
+    ),
+    "a rollback asks for the registry": (
+        *("permissions_are_given_with_a_reason", ROLLBACK, "      contents: read # to check the code out\n"),
+        "      contents: read # to check the code out\n      packages: read\n",
     ),
     "strangers get the secrets": ("triggers_are_harmless", CI, "  pull_request:\n", "  pull_request_target:\n"),
 }

@@ -167,16 +167,150 @@ runs:
       env:
         UV_PYTHON: "3.12"
 """
+CD = """\
+# Does what was merged serve? Started by pushes to the default branch and by people; writes images and environments.
+name: CD
+
+on:
+  push:
+    branches: [main]
+  workflow_dispatch:
+    inputs:
+      model:
+        description: The model to release
+        type: string
+        required: true
+
+permissions: {}
+
+concurrency:
+  group: cd-${{ inputs.model }}
+  cancel-in-progress: false
+
+jobs:
+  build:
+    name: Build
+    uses: ./.github/workflows/reusable-build.yml
+    permissions:
+      contents: read # to check the code out
+      packages: write # to push the image
+    with:
+      base: ${{ github.sha }}
+
+  attest:
+    name: Attest
+    needs: build
+    uses: ./.github/workflows/reusable-attest.yml
+    permissions:
+      attestations: write # to store what is attested
+      id-token: write # to sign
+
+  production:
+    name: Production
+    needs: [build, attest]
+    runs-on: ubuntu-24.04
+    timeout-minutes: 60
+    environment: production
+    permissions:
+      contents: read # to check the code out
+    steps:
+      - name: Check out
+        uses: PIN
+        with:
+          ref: ${{ github.sha }}
+          persist-credentials: false
+      - name: Verify
+        run: mlops verify --digest "$DIGEST"
+        env:
+          DIGEST: ${{ needs.build.outputs.digest }}
+      - name: Deploy
+        run: mlops deploy
+        env:
+          KEY: ${{ secrets.KEY }}
+"""
+BUILD = """\
+# Which bytes serve? Called with a commit; builds an image and pushes it.
+name: Build
+
+on:
+  workflow_call:
+    inputs:
+      base:
+        description: The commit that is released
+        type: string
+        required: true
+    outputs:
+      digest:
+        description: The image's digest
+        value: ${{ jobs.build.outputs.digest }}
+
+permissions: {}
+
+jobs:
+  build:
+    name: Build
+    runs-on: ubuntu-24.04
+    timeout-minutes: 60
+    permissions:
+      contents: read # to check the code out
+      packages: write # to push the image
+    outputs:
+      digest: ${{ steps.package.outputs.digest }}
+    steps:
+      - name: Check out
+        uses: PIN
+        with:
+          ref: ${{ inputs.base }}
+          persist-credentials: false
+      - name: Install uv
+        uses: UV
+        with:
+          enable-cache: "false"
+      - id: package
+        name: Package
+        run: mlops package
+"""
+ATTEST = """\
+# Who made it? Called after the build; signs the digest.
+name: Attest
+
+on:
+  workflow_call:
+
+permissions: {}
+
+jobs:
+  attest:
+    name: Attest
+    runs-on: ubuntu-24.04
+    timeout-minutes: 5
+    permissions:
+      attestations: write # to store what is attested
+      id-token: write # to sign
+    steps:
+      - name: Attest
+        uses: SIGN
+"""
 TEXTS = {"ci.yml": CI, "reusable-train.yml": TRAIN, "reusable-store.yml": STORE, "setup": SETUP}
-GOOD = {name: text.replace("PIN", PIN).replace("UPLOAD", UPLOAD) for name, text in TEXTS.items()}
+TEXTS |= {"cd.yml": CD, "reusable-build.yml": BUILD, "reusable-attest.yml": ATTEST}
+UV = f"astral-sh/setup-uv@{'3' * 40} # v10.2.0"
+SIGN = f"actions/attest@{'4' * 40} # v4.2.2"
+PINS = {"PIN": PIN, "UPLOAD": UPLOAD, "UV": UV, "SIGN": SIGN}
+GOOD = {
+    name: re.sub(r"(?<=uses: )[A-Z]+$", lambda found: PINS[found[0]], text, flags=re.MULTILINE)
+    for name, text in TEXTS.items()
+}
 ASKED = {"verdict": frozenset({"--json"}), "repro": frozenset({"--pull", "--json"})}
+ASKED |= {"verify": frozenset({"--digest"}), "deploy": frozenset(), "package": frozenset()}
+SHORT = {"ci": "ci.yml", "train": "reusable-train.yml", "store": "reusable-store.yml"}
+SHORT |= {"cd": "cd.yml", "build": "reusable-build.yml", "attest": "reusable-attest.yml"}
 
 
 def repository(**edits: tuple[str, str]) -> Repository:
     """The miniature, with one text replaced by another in the files that are named (`ci` is `ci.yml`)."""
     texts = dict(GOOD)
     for name, (old, new) in edits.items():
-        key = {"ci": "ci.yml", "train": "reusable-train.yml", "store": "reusable-store.yml"}.get(name, name)
+        key = SHORT.get(name, name)
         assert old in texts[key], f"{old!r} is not in {key}"
         texts[key] = texts[key].replace(old, new, 1)
     files = {name: Workflow(name, text) for name, text in texts.items()}
@@ -188,7 +322,11 @@ BREAKERS: dict[Callable[..., object], list[tuple[str, str, str]]] = {
     rules.says_why_at_the_top: [
         ("ci", "# Is this change good enough? Started by pull requests; writes nothing itself.\n", "")
     ],
-    rules.callers_only_call: [("ci", "  store:\n", f"  more:\n    steps:\n      - uses: {PIN}\n\n  store:\n")],
+    rules.callers_only_call: [
+        ("ci", "  store:\n", f"  more:\n    steps:\n      - uses: {PIN}\n\n  store:\n"),
+        ("cd", "    environment: production\n", ""),
+        ("cd", "secrets.KEY", "vars.KEY"),
+    ],
     rules.reusables_are_only_called: [
         ("train", "  workflow_call:\n", "  push:\n  workflow_call:\n"),
         ("train", "  workflow_call:\n", "  push:\n"),
@@ -314,10 +452,47 @@ BREAKERS: dict[Callable[..., object], list[tuple[str, str, str]]] = {
             "github.event.pull_request.base.sha || github.event",
             "github.event.pull_request.head.sha || github.event",
         ),
+        ("ci", "github.event.pull_request.base.sha || github.event", "github.sha || github.event"),
+        ("cd", "    branches: [main]\n", "    tags: [v*]\n"),
+        ("cd", "  push:\n    branches: [main]\n", "  pull_request:\n"),
+        ("cd", "base: ${{ github.sha }}", "base: ${{ github.ref }}"),
     ],
     rules.secrets_are_kept_in_environments: [
         ("store", "    environment: storage\n", ""),
         ("train", "MODEL: ${{ matrix.model }}", "ROLE: ${{ vars.STORAGE_WRITER }}"),
+    ],
+    rules.who_builds_proves_nothing: [
+        ("build", "      packages: write", "      id-token: write # to sign\n      packages: write"),
+    ],
+    rules.who_signs_runs_nothing_of_ours: [
+        ("attest", "    steps:\n", f"    steps:\n      - name: Check out\n        uses: {PIN}\n"),
+        ("attest", "    steps:\n", "    steps:\n      - name: Package\n        run: mlops package\n"),
+        ("attest", "    steps:\n", "    steps:\n      - name: Set up\n        uses: ./.github/actions/setup\n"),
+    ],
+    rules.who_ships_takes_nothing_from_a_cache: [
+        ("build", 'enable-cache: "false"', 'enable-cache: "true"'),
+        ("build", '        with:\n          enable-cache: "false"\n', ""),
+        ("attest", "    steps:\n", f"    steps:\n      - name: Get\n        uses: actions/cache@{'5' * 40} # v6.1.0\n"),
+        (
+            "cd",
+            "      - name: Verify\n",
+            "      - name: X\n        uses: ./.github/actions/setup\n      - name: Verify\n",
+        ),
+        (
+            "store",
+            '          cache: "false"\n      - name: Test\n        run: make test\n',
+            "      - name: X\n        run: mlops deploy\n",
+        ),
+    ],
+    rules.an_image_is_verified_before_it_is_deployed: [
+        ("cd", 'mlops verify --digest "$DIGEST"', "mlops verify"),
+        ("cd", "        run: mlops verify", "        if: vars.VERIFY == 'on'\n        run: mlops verify"),
+        ("cd", 'mlops verify --digest "$DIGEST"', 'mlops repro -- "$DIGEST"'),
+    ],
+    rules.a_release_is_never_cancelled: [
+        ("cd", "cancel-in-progress: false", "cancel-in-progress: true"),
+        ("cd", "  cancel-in-progress: false\n", ""),
+        ("cd", "cd-${{ inputs.model }}", "cd"),
     ],
 }
 

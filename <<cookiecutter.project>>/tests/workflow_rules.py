@@ -36,6 +36,9 @@ BASES = (
     "github.event.merge_group.base_sha",
     "github.event.repository.default_branch",
 )
+# Where nothing but the default branch, its schedule or a person starts a workflow, its own commit is such a revision.
+TRUSTED = ("push", "repository_dispatch", "schedule", "workflow_dispatch")
+OWN = "github.sha"
 _PIN = re.compile(r"[\w.-]+(?:/[\w.-]+)+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 
@@ -167,10 +170,13 @@ def says_why_at_the_top(repository: Repository) -> Iterator[str]:
 
 
 def callers_only_call(repository: Repository) -> Iterator[str]:
-    """A caller has triggers, permissions, concurrency and a matrix; only its verdict has steps."""
+    """A caller has triggers, permissions, concurrency and a matrix; its verdict has steps, and so has what deploys.
+
+    The secrets of an environment do not reach a called workflow, so whoever needs one is no reusable.
+    """
     for one in repository.callers:
         for job_id, job in one.jobs.items():
-            if "steps" in job and job_id != "verdict":
+            if "steps" in job and job_id != "verdict" and not ("environment" in job and "secrets." in str(job)):
                 yield f"{one.name}: {job_id} has steps. Move them into a reusable workflow and call it."
 
 
@@ -402,7 +408,8 @@ def the_verdict_needs_every_job(repository: Repository) -> Iterator[str]:
             yield f"{one.name}: the verdict is called `verdict` and runs `if: always()`."
         steps = verdict.get("steps") or [{}]
         if any(
-            "checkout@" in step.get("uses", "") and not _is_base(str(step.get("with", {}).get("ref"))) for step in steps
+            "checkout@" in step.get("uses", "") and not _is_base(str(step.get("with", {}).get("ref")), one)
+            for step in steps
         ):
             yield f"{one.name}: the verdict checks out the base, so that no change judges itself."
         last = steps[-1]
@@ -431,13 +438,14 @@ def who_writes_runs_the_code_of_the_base(repository: Repository) -> Iterator[str
             for step in job["steps"]:
                 used, given = str(step.get("uses", "")), step.get("with") or {}
                 ref = str(given.get("ref", ""))
-                if used.startswith("actions/checkout@") and not (ref == "${{ inputs.base }}" or _is_base(ref)):
+                if used.startswith("actions/checkout@") and not (ref == "${{ inputs.base }}" or _is_base(ref, one)):
                     yield f"{one.name}: {job_id} may write, so it checks out the base that its caller names."
                 if used.startswith("actions/cache") or (used.endswith("/setup") and given.get("cache") != "false"):
                     yield f"{one.name}: {job_id} may write, so it takes nothing from a cache."
     for one, job_id, job, called in repository.calls():
         base = (job.get("with") or {}).get("base")
-        if called and base is not None and any(_writes(inner) for inner in called.jobs.values()) and not _is_base(base):
+        writes = called is not None and any(_writes(inner) for inner in called.jobs.values())
+        if writes and base is not None and not _is_base(base, one):
             yield f"{one.name}: {job_id} may write, so its base is one that only GitHub names: {' || '.join(BASES)}."
 
 
@@ -449,9 +457,17 @@ def _writes(job: Tree) -> bool:
     return "STORAGE_WRITER" in str(job) or any(v == "write" for k, v in granted.items() if k != "id-token")
 
 
-def _is_base(value: str) -> bool:
+def _is_base(value: str, one: Workflow) -> bool:
+    """Whether an expression names a revision that no change can choose; `one` is the caller in which it stands."""
     inner = _EXPRESSION.fullmatch(value)
-    return inner is not None and all(part.strip() in BASES for part in inner[1].split("||"))
+    known = {*BASES, OWN} if _is_trusted(one) else set(BASES)
+    return inner is not None and all(part.strip() in known for part in inner[1].split("||"))
+
+
+def _is_trusted(one: Workflow) -> bool:
+    """Whether a caller is started by nobody's change: a push counts where it names its branches."""
+    on = one.triggers
+    return bool(on) and set(on) <= set(TRUSTED) and ("push" not in on or bool((on["push"] or {}).get("branches")))
 
 
 def secrets_are_kept_in_environments(repository: Repository) -> Iterator[str]:
@@ -460,6 +476,85 @@ def secrets_are_kept_in_environments(repository: Repository) -> Iterator[str]:
         for job_id, job in one.jobs.items():
             if re.search(r"secrets\.|STORAGE_WRITER", str(job.get("steps", ""))) and "environment" not in job:
                 yield f"{one.name}: {job_id} uses a secret or a role that writes, and names no environment."
+
+
+# How a release is made
+
+
+def who_builds_proves_nothing(repository: Repository) -> Iterator[str]:
+    """Whoever writes images runs what others wrote: packages, a Dockerfile. Who signs them is another job."""
+    for one in repository.workflows:
+        for job_id, job in one.jobs.items():
+            granted = job.get("permissions") or {}
+            if isinstance(granted, dict) and granted.get("packages") == "write" and "id-token" in granted:
+                yield f"{one.name}: {job_id} writes images and may prove who it is. Sign them in a job of its own."
+
+
+def who_signs_runs_nothing_of_ours(repository: Repository) -> Iterator[str]:
+    """What is signed is decided by the lines of the workflow alone: a signing job checks out nothing, types nothing."""
+    for one in repository.workflows:
+        for job_id, job in one.jobs.items():
+            granted = job.get("permissions") or {}
+            if not (isinstance(granted, dict) and granted.get("attestations") == "write"):
+                continue
+            for step in job.get("steps", []):
+                used = str(step.get("uses", ""))
+                if "run" in step or used.startswith(("actions/checkout@", "./")):
+                    yield f"{one.name}: {job_id} signs, so its step {step.get('name')!r} belongs into another job."
+
+
+def who_ships_takes_nothing_from_a_cache(repository: Repository) -> Iterator[str]:
+    """A cache can be written by a pull request: what builds, signs or deploys takes nothing from one."""
+    for one in repository.workflows:
+        for job_id, job in one.jobs.items():
+            if not _ships(job):
+                continue
+            for step in job.get("steps", []):
+                used, given = str(step.get("uses", "")), step.get("with") or {}
+                kept = used.startswith(("actions/cache", "github/codeql-action"))
+                kept |= used.endswith("/setup") and given.get("cache") != "false"
+                kept |= used.startswith("astral-sh/setup-uv@") and given.get("enable-cache") != "false"
+                kept |= re.match(r"actions/setup-(?!uv)\w+@", used) is not None and "cache" in given
+                kept |= "type=gha" in str(given)
+                if kept:
+                    yield f"{one.name}: {job_id} ships, so its step {step.get('name')!r} takes nothing from a cache."
+
+
+def an_image_is_verified_before_it_is_deployed(repository: Repository) -> Iterator[str]:
+    """`mlops verify` refuses what was not packaged and attested here; no condition stands before it."""
+    for one in repository.workflows:
+        for job_id, job in one.jobs.items():
+            verified = False
+            for step in job.get("steps", []):
+                for words in _mlops(step):
+                    verified |= words[1:2] == ["verify"] and "--digest" in words and "if" not in step
+                    if words[1:2] == ["deploy"] and not verified:
+                        yield f"{one.name}: {job_id} deploys an image that it did not verify: `mlops verify --digest`."
+
+
+def a_release_is_never_cancelled(repository: Repository) -> Iterator[str]:
+    """A deployment that is cut off has to be undone by the next one; and models do not wait for each other."""
+    for one in repository.callers:
+        if not any(_deploys(job) for job in one.jobs.values()):
+            continue
+        setting = one.tree.get("concurrency")
+        group = str(setting.get("group", "")) if isinstance(setting, dict) else str(setting)
+        if isinstance(setting, dict) and setting.get("cancel-in-progress") is not False:
+            yield f"{one.name}: it deploys, so `cancel-in-progress: false` is said."
+        if "inputs.model" not in group and "matrix.model" not in group:
+            yield f"{one.name}: it deploys, so its concurrency group holds the model's name."
+
+
+def _deploys(job: Tree) -> bool:
+    return any(words[1:2] in (["deploy"], ["rollback"]) for step in job.get("steps", []) for words in _mlops(step))
+
+
+def _ships(job: Tree) -> bool:
+    """Whether a job builds, signs or deploys what serves."""
+    granted = job.get("permissions") or {}
+    wrote = isinstance(granted, dict) and "write" in (granted.get("packages"), granted.get("attestations"))
+    typed = {words[1] for step in job.get("steps", []) for words in _mlops(step) if len(words) > 1}
+    return wrote or not typed.isdisjoint({"admit", "package", "deploy", "rollback"})
 
 
 def _uses(repository: Repository, action: str) -> Iterator[tuple[Workflow, Tree]]:
@@ -501,6 +596,11 @@ RULES: tuple[Callable[[Repository], Iterator[str]], ...] = (
     artifacts_carry_the_model,
     who_writes_runs_the_code_of_the_base,
     secrets_are_kept_in_environments,
+    who_builds_proves_nothing,
+    who_signs_runs_nothing_of_ours,
+    who_ships_takes_nothing_from_a_cache,
+    an_image_is_verified_before_it_is_deployed,
+    a_release_is_never_cancelled,
 )
 
 

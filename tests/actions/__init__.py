@@ -150,6 +150,57 @@ ACTIONS: dict[str, tuple[str, Inputs, tuple[str, ...]]] = {
         },
         ("project_id", "credentials_file_path", "access_token"),
     ),
+    "docker/login-action": (
+        "registry",
+        {
+            "ecr": "auto",
+            "logout": "true",
+            **_optional("registry", "username", "password", "scope", "registry-auth"),
+        },
+        (),
+    ),
+    "anchore/sbom-action": (
+        "sbom",
+        {
+            "path": ".",
+            "format": "spdx-json",
+            "github-token": "${{ github.token }}",
+            "dependency-snapshot": "false",
+            "upload-artifact": "true",
+            "upload-artifact-retention": "0",
+            "upload-release-assets": "true",
+            **_optional("file", "image", "registry-username", "registry-password", "artifact-name", "output-file"),
+            **_optional("syft-version", "sbom-artifact-match", "config"),
+        },
+        (),
+    ),
+    "anchore/scan-action": (
+        "scan",
+        {
+            "fail-build": "true",
+            "output-format": "sarif",
+            "severity-cutoff": "medium",
+            "only-fixed": "false",
+            "add-cpes-if-none": "false",
+            "by-cve": "false",
+            "cache-db": "false",
+            **_optional("image", "path", "sbom", "output-file", "registry-username", "registry-password"),
+            **_optional("grype-version", "vex", "config"),
+        },
+        ("sarif", "json", "cyclonedx-xml", "cyclonedx-json"),
+    ),
+    "actions/attest": (
+        "attest",
+        {
+            "push-to-registry": "false",
+            "create-storage-record": "true",
+            "show-summary": "true",
+            "github-token": "${{ github.token }}",
+            **_optional("subject-path", "subject-digest", "subject-name", "subject-checksums", "subject-version"),
+            **_optional("sbom-path", "predicate-type", "predicate", "predicate-path"),
+        },
+        ("bundle-path", "attestation-id", "attestation-url", "storage-record-ids"),
+    ),
     "azure/login": (
         "login",
         {

@@ -375,7 +375,9 @@ def test_the_reference_page_has_each_verb_with_its_sentence_and_arguments() -> N
 def _arguments(verb: cli.Verb) -> str:
     text = {"model": " [MODEL]", "models": " [MODELS ...]", "name": " NAME", "nothing": ""}[verb.takes]
     for flag, settings in verb.options:
-        value = "" if settings.get("action") else f" {settings.get('metavar') or flag.strip('-').upper()}"
+        value = (
+            "" if settings.get("action") == "store_true" else f" {settings.get('metavar') or flag.strip('-').upper()}"
+        )
         shown = f"{flag}{value}" if flag.startswith("-") else value.strip()
         text += f" {shown}" if settings.get("required") or not flag.startswith("-") else f" [{shown}]"
     return text

@@ -34,12 +34,15 @@ metrics = ["roc_auc", "brier"]
 [gate]
 margin = 0.01
 slice_margin = 0.05
+[watch]
+[retrain]
 [budget]
 [drift]
 """
 
 
 NO_BUDGET = SMALL.partition("[budget]")[0]
+DAY_LINE = 'as_of = "2026-07-01"'
 
 
 def with_line(section: str, line: str) -> str:
@@ -112,6 +115,17 @@ BREAKERS = {
     "gate.floors": ("floors = {accuracy = 0.5}",),
     "drift.psi": ("psi = 0", "psi = -1"),
     "drift.bins": ("bins = 1", "bins = 1001"),
+    "drift.minimum_rows": ("minimum_rows = 19", "minimum_rows = -1"),
+    "drift.false_alarms": ("false_alarms = 0", "false_alarms = 0.51"),
+    "watch.log": ('log = "a\\nb"', 'log = " "'),
+    "watch.window_days": ("window_days = 0", "window_days = 367"),
+    "watch.runs_per_week": ("runs_per_week = 0", "runs_per_week = 169"),
+    "watch.label_delay_days": ("label_delay_days = -1", "label_delay_days = 3651"),
+    "watch.age_days": ("age_days = -1", "age_days = 3651"),
+    "retrain.every_days": ("every_days = -1", "every_days = 3651"),
+    "retrain.on": ('on = ["drift", "drift"]',),
+    "retrain.cooldown_days": ("cooldown_days = -1", "cooldown_days = 367"),
+    "retrain.freeze": ('freeze = " "', 'freeze = "a\\nb"'),
     "budget.runner": ('runner = ""', 'runner = "a b"', 'runner = "${{ x }}"', 'runner = "-x"', 'runner = "a\\n"'),
     "budget.minutes": ("minutes = 0", "minutes = 7201"),
 }
@@ -155,7 +169,9 @@ WRONG = {
     "text": ("1", "1.5", "true", "2026-07-01", "[]", "{}", "12:00:00", "2026-07-01T00:00:00Z"),
     "whole number": ("1.0", '"1"', "true", "[]", "{}", "nan", "2026-07-01"),
     "number": ('"1"', "true", "nan", "inf", "-inf", f"1{'0' * 400}", "[]", "2026-07-01"),
-    "choice": ('"other"', "1", "true", "[]", "{}", '""'),
+    "choices": ('"other"', "1", "true", "[]", "{}", '""'),
+    "list of choices": ('"drift"', "[1]", '["other"]', "{}", '["drift", true]'),
+    "true or false": ("1", '"true"', "0.0", "[]", "{}", "2026-07-01"),
     "list of texts": ('"roc_auc"', "[1]", "[[]]", "{}", '["roc_auc", true]'),
     "list of tables": ('"a"', "[1]", '["a"]', "{}", "[{}]", '[{name = "a"}]', '[{name = "a", where = "b", more = 1}]'),
     "table of values": ('"a"', "1", "[]", "true"),
@@ -170,9 +186,11 @@ def form(kind: Any) -> str:
     arguments = get_args(kind)
     if get_origin(kind) is Literal:
         return " or ".join(f'`"{word}"`' for word in arguments)
-    words = {str: "text", int: "whole number", float: "number"}
+    words = {str: "text", int: "whole number", float: "number", bool: "true or false"}
     if kind in words:
         return words[kind]
+    if get_origin(kind) is list and get_origin(arguments[0]) is Literal:
+        return "list of " + ", ".join(f'`"{word}"`' for word in get_args(arguments[0]))
     if get_origin(kind) is list:
         return "list of tables" if dataclasses.is_dataclass(arguments[0]) else f"list of {words[arguments[0]]}s"
     inner = {str: "texts", float: "numbers", Any: "values", list[Any]: "lists"}
@@ -190,7 +208,7 @@ def keys() -> list[tuple[str, "dataclasses.Field[Any]"]]:
     [
         (section, f"{item.name} = {value}")
         for section, item in keys()
-        for value in WRONG["choice" if form(item.type).startswith("`") else form(item.type)]
+        for value in WRONG[re.sub("`.*`", "choices", form(item.type)) if "`" in form(item.type) else form(item.type)]
     ],
 )
 def test_a_value_of_a_wrong_type_is_refused_with_its_key(section: str, line: str) -> None:
@@ -224,7 +242,7 @@ def test_a_section_that_is_no_table_is_refused(value: str) -> None:
     [
         (SMALL.replace("owner", "ownr"), "Did you mean model.owner?"),
         (SMALL.replace("[drift]", "[drfit]"), "Did you mean drift?"),
-        (SMALL + "zzz = 1\n", "Known here: psi, bins."),
+        (SMALL + "zzz = 1\n", "Known here: psi, bins, minimum_rows, false_alarms."),
         (SMALL.replace('"time"', '"times"'), "Did you mean 'time'? It can be 'time' or 'stratified' or 'grouped'."),
         (with_line("data", "as_of = 2026-07-01"), "It must be text in quotes."),
         (with_line("evaluate", "slices = {}"), "Write [[evaluate.slices]] above each entry."),
@@ -453,6 +471,7 @@ def test_a_conflict_that_git_left_is_named_with_its_line() -> None:
         "[budget]\r\nminutes = 5\r\n",
         "[budget]\nminutes = 5",
         "[drift]\nbins = 5 # not the budget\n\n[budget]\nminutes = 5\n",
+        "[budget]\nminutes = 5\n [drift]\nbins = 5\n",
         " [budget]\n minutes = 5\n",
         '["budget"]\nminutes = 5\n',
         '[train.params]\ntext = """\n[budget]\nminutes = 5\n"""\n',
@@ -469,4 +488,36 @@ def test_a_budget_read_by_itself_is_refused_as_the_whole_file_is(line: str) -> N
     text = f"{NO_BUDGET}\n[budget]\n{line}\n"
     with pytest.raises(Refusal) as caught:
         config.budget(text, where="models/tumour/model.toml")
+    assert caught.value.what.split(" (")[0] == refused(text).what.split(" (")[0]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        "[retrain]\n",
+        "[retrain]\nevery_days = 30\nfreeze = 'over the holidays'\nauto_merge = true\n",
+        '[retrain]  \n# why retrain\n\non = [\n    "drift",\n]\n\n[drift]\nbins = 5\n',
+        "[retrain] # why\nevery_days = 5\n",
+        "[retrain]\r\nevery_days = 5\r\n",
+        "[retrain]\nevery_days = 5",
+        "[retrain]\nevery_days = 5\n [drift]\nbins = 5\n",
+        "[drift]\nbins = 5 # not retrain\n",
+        '["retrain"]\nevery_days = 5\n',
+        '[train.params]\ntext = """\n[retrain]\nevery_days = 5\n"""\n',
+        "[train.params]\nas_of = '2020-01-01'\n",
+    ],
+)
+@pytest.mark.parametrize("day", ['as_of = "2026-07-01"', "as_of='2026-07-01' # x", 'as_of   ="2026-07-01"  # as_of'])
+def test_when_to_retrain_read_by_itself_is_that_of_the_whole_file(more: str, day: str) -> None:
+    text = f"{NO_BUDGET.replace('[retrain]', '').replace(DAY_LINE, day)}\n{more}"
+    whole = parse(text, where="model.toml")
+    assert config.retrain(text, where="model.toml") == (whole.data.as_of, whole.retrain)
+
+
+@pytest.mark.parametrize("line", ["every_days = -1", "every_days = 'x'", "days = 1", 'on = ["rain"]', "every_days ="])
+def test_when_to_retrain_read_by_itself_is_refused_as_the_whole_file_is(line: str) -> None:
+    text = f"{NO_BUDGET.replace('[retrain]', '')}\n[retrain]\n{line}\n"
+    with pytest.raises(Refusal) as caught:
+        config.retrain(text, where="models/tumour/model.toml")
     assert caught.value.what.split(" (")[0] == refused(text).what.split(" (")[0]

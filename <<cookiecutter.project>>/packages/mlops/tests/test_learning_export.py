@@ -63,7 +63,9 @@ def rows(n: int = 120, seed: int = 0, task: str = "classification") -> pl.DataFr
     return frame.with_columns(pl.when(~gaps).then(pl.col(name)).alias(name) for name in ("size", "kind"))
 
 
-def written(folder: Path, estimator: Any, frame: pl.DataFrame, task: str = "classification") -> export.Exported:
+def written(
+    folder: Path, estimator: Any, frame: pl.DataFrame, task: str = "classification", runtime: str = "sklearn"
+) -> export.Exported:
     """`estimator` fitted on `frame` and written to `folder`."""
     X = frames.features(frame, frames.of_contract(CONTRACT), where="toy")
     estimator.fit(X, frames.target(frame, "outcome", task=task, where="toy"))
@@ -77,6 +79,7 @@ def written(folder: Path, estimator: Any, frame: pl.DataFrame, task: str = "clas
         split={"method": "time"},
         profile={"columns": []},
         lineage={"commit": None, "seed": 7},
+        runtime=runtime,
     )
 
 

@@ -16,6 +16,7 @@ from mlops import tracking
 from mlops.data import stages as data
 from mlops.errors import Refusal
 from mlops.learning import export, stages
+from mlops.reporting import card
 from mlops.workspace import Model
 
 VERBS = (data.ingest, data.check, data.split, stages.tune, stages.train, stages.evaluate, stages.explain)
@@ -115,6 +116,7 @@ def test_what_is_written_agrees_with_itself_and_is_a_sensible_model(
     assert len(lineage["commit"]) == 40
     assert lineage["modified"] is False
     assert lineage["seed"] == 7
+    assert lineage["as_of"] == model.config().data.as_of
 
 
 def test_the_chosen_parameters_are_those_of_the_search_and_are_trained(
@@ -224,3 +226,28 @@ def test_the_stages_run_on_the_engine_of_model_toml(
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:9")
     with pytest.raises(Refusal, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         verb(model)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "runtime", "says"),
+    [
+        ("linear", "onnx", "serves by ONNX Runtime, which differs by at most"),
+        ("neighbours", "sklearn", "serves by scikit-learn: ONNX differed by"),
+    ],
+)
+def test_a_model_that_demands_onnx_says_what_serves_it(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimator: str, runtime: str, says: str
+) -> None:
+    """In the outcome, the manifest and the report's facts; one that cannot have it does not pass as if it had."""
+    pytest.importorskip("skl2onnx", reason="the extra mlops[onnx] is not installed")
+    monkeypatch.setattr(tracking, "log_training", lambda **given: None)
+    model = Model(shutil.copytree(trained, tmp_path / "project"), "tumour")
+    set_toml(model, 'runtime = "sklearn"', 'runtime = "onnx"')
+    set_toml(model, 'estimator = "linear"', f'estimator = "{estimator}"')
+    stages.tune(model)
+    outcome = stages.train(model)
+    assert f"it {says}" in outcome.text
+    manifest = export.read_manifest(model.export)
+    assert manifest["serving"]["runtime"] == runtime
+    assert (model.export / "model.onnx").is_file() == (runtime == "onnx")
+    assert card.lineage(manifest, version="0" * 12)["serving"] == manifest["serving"]["says"]

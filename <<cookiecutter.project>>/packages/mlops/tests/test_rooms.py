@@ -37,9 +37,15 @@ ROOMS = {
     "reporting": SHELL | {"actions", "data"},
     "publishing": SHELL | {"actions", "github", "reporting"},
     "planning": SHELL | {"actions", "reporting", "scaffold"},
+    "deploying": SHELL | {"actions", "packaging"},
+    "releasing": SHELL
+    | {"actions", "deploying", "github", "origin", "planning", "reporting", "storage", "storing", "tracking"},
+    "watching": SHELL | {"actions", "data", "learning", "planning", "reporting", "scaffold"},
+    "retraining": SHELL | {"actions", "github", "origin", "planning", "reporting", "scaffold", "storing"},
     "pipeline": SHELL | {"reporting", "storage"},
     "scaffold": SHELL,
     "serving": SHELL,
+    "packaging": SHELL | {"actions", "planning", "serving", "storage", "storing"},
 }
 DOORS = {
     "dvc": {"storage"},
@@ -49,7 +55,10 @@ DOORS = {
     "pandera": {"data.compile"},
     "matplotlib": {"reporting.figures"},
     "fairlearn": {"learning.evaluate"},
-    "serve": {"learning.export", "serving"},
+    "serve": {"learning.conversion", "learning.export", "learning.parity", "serving"},
+    "skl2onnx": {"learning.conversion"},
+    "onnx": {"learning.conversion"},
+    "onnxruntime": {"learning.parity"},
     "skops": {"learning.export", "tracking"},
     "dask": {"learning.engine"},
     "distributed": {"learning.engine"},
@@ -65,6 +74,12 @@ BARE = ["cli", "config", "errors", "files", "git", "local", "pipeline", "scaffol
 BARE += ["actions", "planning.command", "planning.affected", "planning.plainyaml"]
 BARE += ["branch", "origin", "storing.store", "storing.verify"]
 BARE += ["github", "publishing.harden", "publishing.post", "publishing.verdict"]
+BARE += [f"deploying.{name}" for name in ("audit", "environments", "freeze", "judge", "observe", "prove")]
+BARE += ["releasing.access", "releasing.command", "releasing.history"]
+BARE += ["packaging.command", "packaging.image"]
+BARE += ["deploying.command", "deploying.host", "deploying.namespace"]
+BARE += [f"retraining.{name}" for name in ("heartbeat", "history", "looks", "propose", "start", "tell")]
+BARE += ["watching.due", "watching.planned", "watching.shown"]
 BARE += ["reporting.command", "reporting.card", "reporting.markdown", "reporting.neutral"]
 
 

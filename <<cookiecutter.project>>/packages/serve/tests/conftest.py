@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from toys import Running, Start, exported, prepared
 
-from serve.loading import load
+from serve.loading import load_to_serve
 from serve.model import Model
 from serve.server import Server, bind
 from serve.service import Service
@@ -43,6 +43,16 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def graphed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export of the quick model that serves by ONNX Runtime."""
+    pytest.importorskip("onnxruntime", reason="serve[onnx] is not installed: no graph can be asked")
+    pytest.importorskip("skl2onnx", reason="mlops[onnx] is not installed: no graph can be made")
+    folder = tmp_path_factory.mktemp("graphed") / "export"
+    exported(folder, prepared(LogisticRegression(max_iter=1000)), runtime="onnx")
+    return folder
+
+
 @pytest.fixture
 def copy(toy: Path, tmp_path: Path) -> Path:
     """A copy of `toy` to spoil."""
@@ -56,7 +66,7 @@ def start() -> Iterator[Start]:
 
     def _start(folder: Path, *, spoil: Callable[[Service], None] | None = None, **given: Any) -> Running:
         settings = check(Settings(listen="127.0.0.1:0", drain=0.0, **given))
-        service = Service(Model(load(folder)), settings)
+        service = Service(Model(load_to_serve(folder)), settings)
         if spoil:
             spoil(service)
         listener = bind(settings)

@@ -11,10 +11,23 @@ from pathlib import Path
 import psutil
 import pytest
 from hostile_requests import GOOD, JSON, RAW, TENSORS
-from toys import Running
+from toys import Running, Start
 
 MOST = 2048
 ROUTES = ("/predict", "/explain", "/v2/models/toy/infer")
+
+
+@pytest.fixture(scope="module", params=["toy", "graphed"])
+def served(request: pytest.FixtureRequest) -> Path:
+    """The quick model, once for each runtime."""
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(start: Start, served: Path) -> Running:
+    """A service of it."""
+    return start(served)
 
 
 def test_there_are_at_least_200_of_them() -> None:
@@ -87,9 +100,9 @@ def test_no_error_repeats_what_was_sent(body: object, running: Running) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(toy: Path) -> Iterator[tuple[Running, psutil.Process]]:
+def alone(served: Path) -> Iterator[tuple[Running, psutil.Process]]:
     """The service in a process of its own, whose memory can be measured."""
-    command = [sys.executable, "-m", "serve", "run", str(toy)]
+    command = [sys.executable, "-m", "serve", "run", str(served)]
     environment = {**os.environ, "SERVE_LISTEN": "127.0.0.1:0"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:

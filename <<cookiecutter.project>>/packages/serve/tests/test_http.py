@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from toys import CONTRACT, Running, Start, features, rows
 
 from mlops.learning import export
+from serve.measures import Measures
 from serve.service import Service
 
 TOKEN = "a-token-of-some-length"
@@ -162,7 +163,7 @@ def test_an_explanation_is_what_replacing_a_feature_changes(running: Running) ->
 def test_the_model_tells_its_lineage_and_shows_its_card(start: Start, toy: Path, tmp_path: Path) -> None:
     (tmp_path / "CARD.md").write_text("# Toy\n")
     found = start(toy, card=str(tmp_path / "CARD.md")).get("/model").value
-    assert found["lineage"] == {"commit": None, "seed": 7}
+    assert found["lineage"] == {"commit": None, "seed": 7, "as_of": "2026-07-01"}
     assert found["card"] == "# Toy\n"
     assert found["personal"] == ["city"]
     assert found["runtime"] == "swift"
@@ -178,7 +179,11 @@ def test_metrics_count_what_happened(start: Start, toy: Path) -> None:
     text = service.get("/metrics").body.decode()
     found = {one.name: one for one in text_string_to_metric_families(text)}
     counts = {(s.labels["route"], s.labels["code"]): s.value for s in found["serve_requests"].samples}
-    assert counts == {("/predict", "200"): 3, ("/predict", "400"): 1, ("other", "404"): 1}
+    assert {key: count for key, count in counts.items() if count} == {
+        ("/predict", "200"): 3,
+        ("/predict", "400"): 1,
+        ("other", "404"): 1,
+    }
     assert sum(sample.value for sample in found["serve_predicted_labels"].samples) == 6
     values = {s.name: s.value for s in found["serve_prediction"].samples if s.labels.get("le") in (None, "+Inf")}
     assert values["serve_prediction_count"] == 6
@@ -189,6 +194,50 @@ def test_metrics_count_what_happened(start: Start, toy: Path) -> None:
     assert info == {"model": "toy", "version": service.service.model.version.name, "runtime": "swift"}
     assert found["serve_ready"].samples[0].value == 1
     assert "process_resident_memory_bytes" in found
+
+
+def test_every_number_of_the_service_says_whose_it_is(start: Start, toy: Path) -> None:
+    """Counts of two versions, or of two models, are never taken together."""
+    service = start(toy)
+    service.post("/predict", {"rows": [ROW]})
+    named = {"model": "toy", "version": service.service.model.version.name}
+    families = text_string_to_metric_families(service.get("/metrics").body.decode())
+    samples = [sample for family in families for sample in family.samples if sample.name.startswith("serve_")]
+    assert len(samples) > 30
+    assert [sample.name for sample in samples if not named.items() <= sample.labels.items()] == []
+
+
+def test_failures_count_from_zero(start: Start, toy: Path) -> None:
+    """Before anything was asked: a rate over a series that begins with its first failures would not see these."""
+    service = start(toy)
+    found = {one.name: one for one in text_string_to_metric_families(service.get("/metrics").body.decode())}
+    counts = {(s.labels["route"], s.labels["code"]): s.value for s in found["serve_requests"].samples}
+    version = service.service.model.version.name
+    for route in ("/predict", "/explain", "/v2/models/toy/infer", f"/v2/models/toy/versions/{version}/infer"):
+        assert {code: counts[route, code] for code in ("200", "500", "503")} == {"200": 0, "500": 0, "503": 0}
+    assert not any(route == "/metrics" for route, _ in counts)
+
+
+@pytest.mark.parametrize(
+    ("lineage", "seconds"),
+    [
+        ({"as_of": "2026-07-01"}, 1782864000.0),
+        ({}, None),
+        ({"as_of": "1 July"}, None),
+        ({"as_of": 20260701}, None),
+    ],
+)
+def test_the_age_of_a_version_is_that_of_its_data_and_never_guessed(
+    lineage: dict[str, Any], seconds: float | None, start: Start, toy: Path
+) -> None:
+    def spoil(service: Service) -> None:
+        service.model.manifest["lineage"] = lineage
+        service.measures = Measures(service.model, in_flight=lambda: 0, ready=lambda: True, most_requests=7)
+
+    text = start(toy, spoil=spoil).get("/metrics").body.decode()
+    found = {one.name: one.samples[0].value for one in text_string_to_metric_families(text) if one.samples}
+    assert found.get("serve_model_data_timestamp_seconds") == seconds
+    assert found["serve_requests_limit"] == 7
 
 
 def test_metrics_are_named_as_prometheus_asks(running: Running) -> None:

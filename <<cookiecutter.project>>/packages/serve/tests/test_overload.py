@@ -1,6 +1,7 @@
 """Too many requests: those that can be served are, the others are told at once, and health routes never wait."""
 
 import asyncio
+import http.client
 import json
 import threading
 import time
@@ -18,6 +19,7 @@ from serve.loading import load
 from serve.model import Model
 from serve.rows import Rows
 from serve.runner import Runner
+from serve.server import Server
 from serve.service import Service
 
 LET_IN = 8
@@ -191,3 +193,30 @@ def test_a_client_that_is_alone_waits_for_nobody() -> None:
 
     assert asyncio.run(ask(True)) == 4
     assert asyncio.run(ask(False)) == 1
+
+
+def test_a_new_connection_is_accepted_while_many_others_are_busy(running: Running) -> None:
+    """A probe comes on a connection of its own; a loop that serves only those it has would let it wait for seconds."""
+    over = threading.Event()
+    counts: list[int] = []
+
+    def busy() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+        asked = 0
+        while not over.is_set():
+            connection.request("POST", "/predict", GOOD, {"Content-Type": "application/json"})
+            assert connection.getresponse().read()
+            asked += 1
+        connection.close()
+        counts.append(asked)
+
+    threads = [threading.Thread(target=busy) for _ in range(150)]
+    for thread in threads:
+        thread.start()
+    statuses = [running.get("/v2/health/live").status for _ in range(5)]
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 5
+    assert len(counts) == 150
+    assert Server(running.service, "").config.loop == "asyncio"

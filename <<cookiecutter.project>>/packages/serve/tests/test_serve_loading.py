@@ -106,7 +106,7 @@ def test_only_the_version_that_was_asked_for_is_served(toy: Path) -> None:
 
 LOADERS = """
 import importlib, sys
-import serve.app, serve.loading  # Modules that derive from an unpickler are defined before it is taken away.
+import serve.app, skops.io  # Modules that derive from an unpickler are defined before it is taken away.
 
 def raising(*_, **__):
     raise AssertionError("a loader that runs code was called")

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 SOURCE = PACKAGE / "src" / "serve"
 REFERENCE = PACKAGE.parents[1] / "docs" / "reference" / "serving.md"
 
-CORE = {"errors", "loading", "prediction", "rows", "plans", "model"}
+CORE = {"errors", "loading", "prediction", "rows", "plans", "onnx", "model"}
 ROOMS = {
     "__main__": {"cli"},
     "errors": set(),
@@ -26,6 +26,7 @@ ROOMS = {
     "prediction": set(),
     "rows": {"errors", "prediction"},
     "plans": {"prediction", "rows"},
+    "onnx": {"errors", "plans", "prediction", "rows"},
     "model": CORE,
     "explaining": CORE,
     "tensors": CORE,
@@ -36,7 +37,8 @@ ROOMS = {
     "app": CORE | {"explaining", "tensors", "measures", "service", "settings"},
     "server": CORE | {"app", "service", "settings"},
     "scoring": {"errors", "loading", "model", "rows"},
-    "cli": {"errors", "server", "settings", "scoring"},
+    "probe": {"errors", "settings"},
+    "cli": {"errors", "probe", "server", "settings", "scoring"},
 }
 DOORS = {
     "skops": {"loading"},
@@ -50,11 +52,12 @@ DOORS = {
     # What trains, and what runs code when it loads.
     **{name: set() for name in ("mlops", "mlflow", "dvc", "pandas", "pickle", "joblib", "cloudpickle", "dill")},
     **{name: set() for name in ("marshal", "shelve", "requests", "httpx", "urllib", "subprocess")},
-    "sklearn": {"plans"},
+    "sklearn": {"plans", "loading"},
+    "onnxruntime": {"onnx"},
 }
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
-# uvicorn takes them when they are there.
-COME_ALONG = {"httptools", "uvloop"}
+# uvicorn takes it.
+COME_ALONG = {"httptools"}
 
 
 def imports(code: str) -> Iterator[str]:
@@ -106,8 +109,9 @@ def test_every_room_is_on_the_page() -> None:
 
 
 def test_every_library_is_declared_and_every_declared_one_is_used() -> None:
-    asked = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    declared = {re.match(r"[\w.-]+", line)[0].lower() for line in asked}  # type: ignore[index]
+    asked = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*asked["dependencies"], *(line for extra in asked["optional-dependencies"].values() for line in extra)]
+    declared = {re.match(r"[\w.-]+", line)[0].lower() for line in lines}  # type: ignore[index]
     tops = {one.split(".")[0] for path in SOURCE.glob("*.py") for one in imports(path.read_text(encoding="utf-8"))}
     used = {DISTRIBUTIONS.get(top, top.replace("_", "-")) for top in tops - sys.stdlib_module_names - {"serve"}}
     assert used - declared == set()

@@ -85,7 +85,9 @@ def prepared(estimator: Any) -> Any:
     )
 
 
-def exported(folder: Path, estimator: Any, task: str = "classification", name: str = "toy") -> export.Exported:
+def exported(
+    folder: Path, estimator: Any, task: str = "classification", name: str = "toy", runtime: str = "sklearn"
+) -> export.Exported:
     """`estimator`, fitted on toy rows and exported to `folder`."""
     frame = rows(task=task)
     X = frames.features(frame, frames.of_contract(CONTRACT), where="toy")
@@ -100,7 +102,8 @@ def exported(folder: Path, estimator: Any, task: str = "classification", name: s
         train=frame,
         split={"method": "time"},
         profile=profile(frame, columns, 10),
-        lineage={"commit": None, "seed": 7},
+        lineage={"commit": None, "seed": 7, "as_of": "2026-07-01"},
+        runtime=runtime,
     )
 
 

@@ -96,6 +96,27 @@ def run_url() -> str | None:
     return url if _RUN.fullmatch(url) else None
 
 
+def only_of_the_default_branch(what: str) -> None:
+    """Refuse a run of another branch than the default one; `what` is done there only, such as "Models are released"."""
+    about = event()
+    if about.name and about.default_branch and about.branch != about.default_branch:
+        raise Refusal(
+            f"{what} on {about.default_branch} only, and this run is about {about.branch or 'a tag'}.",
+            do=f"Start this workflow on {about.default_branch}.",
+        )
+
+
+def asked() -> Any:
+    """What a `repository_dispatch` brought along; None for every other event."""
+    return _payload().get("client_payload")
+
+
+def repository_url() -> str | None:
+    """The address of this repository's page; None on a laptop."""
+    run = run_url()
+    return run.partition("/actions/runs/")[0] if run else None
+
+
 def summary(text: str) -> bool:
     """Add Markdown to the page of this run; False where there is none, `Refusal` where it is too long."""
     data = text.encode("utf-8", "replace")
@@ -112,6 +133,23 @@ def output(values: Mapping[str, str]) -> bool:
         end = f"end-{uuid.uuid4().hex}"
         said.append(f"{name}\x3c\x3c{end}\n{value}\n{end}\n")
     return _append("GITHUB_OUTPUT", "".join(said).encode("utf-8", "replace"))
+
+
+def set_variable(name: str, value: str) -> bool:
+    """Set a variable of the environment for all later steps of this job; False where there are none."""
+    end = f"end-{uuid.uuid4().hex}"
+    return _append("GITHUB_ENV", f"{name}\x3c\x3c{end}\n{value}\n{end}\n".encode())
+
+
+def add_path(folder: Path) -> bool:
+    """Put a folder of programs before all others for the later steps of this job; False where there are none."""
+    return _append("GITHUB_PATH", f"{folder}\n".encode())
+
+
+def temporary() -> Path | None:
+    """The folder that goes away with this job; None on a laptop."""
+    path = os.environ.get("RUNNER_TEMP", "")
+    return Path(path) if path and os.environ.get("GITHUB_ACTIONS") == "true" else None
 
 
 def annotate(level: Literal["notice", "warning", "error"], text: str, *, title: str = "") -> bool:

@@ -26,9 +26,9 @@ INTERRUPTED, BUG, NO_READER = 130, 70, 141
 
 EXIT_CODES = {
     0: "done; for `gate`: the verdict is passed",
-    1: "measured, and not good enough: the gate failed, a stage failed, or the data breaks its contract",
+    1: "measured, and not good enough: the gate failed, a stage failed, the data breaks its contract, or watch alarms",
     2: "bad input, or a state that a person must change; the message says what to do",
-    3: "not evaluated: the gate could not judge, which is not a pass",
+    3: "not evaluated: the gate or watch could not judge, which is not a pass",
     BUG: "a bug in mlops; MLOPS_TRACEBACK=1 shows where",
     INTERRUPTED: "interrupted; run it again to go on",
     NO_READER: "the program that read the output went away",
@@ -61,6 +61,17 @@ class Verb:
 
 
 STAGES = ("ingest", "check", "split", "tune", "train", "evaluate", "explain")
+
+_WHERE = (
+    "--env",
+    {
+        "dest": "environment",
+        "metavar": "ENV",
+        "default": "local",
+        "help": "a page in deploy/environments (default: local)",
+    },
+)
+_INTO = ("--into", {"metavar": "FILE", "help": "write how it ended there as JSON"})
 
 VERBS: dict[str, Verb] = {
     "repro": Verb(
@@ -113,6 +124,63 @@ VERBS: dict[str, Verb] = {
             ("--out", {"dest": "target", "metavar": "FILE", "required": True, "help": "the file to write"}),
         ),
     ),
+    "release": Verb(
+        "mlops.releasing.command:release",
+        "start the release of models on GitHub, of each in a run of its own",
+        takes="nothing",
+        options=(("models", {"nargs": "+", "metavar": "MODEL", "help": "what to release"}),),
+    ),
+    "watch": Verb(
+        "mlops.watching.command:watch",
+        "compare what is served with the reference window, and late labels with the promise; exit 1 is an alarm",
+        options=(
+            (
+                "--today",
+                {"metavar": "YYYY-MM-DD", "help": "the last day of the current window (default: today in UTC)"},
+            ),
+            ("--log", {"metavar": "PATH", "help": "the prediction log (default: watch.log in model.toml)"}),
+        ),
+    ),
+    "package": Verb(
+        "mlops.packaging.command:package",
+        "make the image that serves the trained version",
+        options=(("--push", {"metavar": "REGISTRY/NAME", "help": "push it there too, and name it by its digest"}),),
+    ),
+    "age": Verb(
+        "mlops.watching.command:age",
+        "measure how fast the model ages: how often it should be trained anew",
+        options=(
+            (
+                "--periods",
+                {"type": int, "default": 12, "metavar": "N", "help": "equal parts that time is cut into (default: 12)"},
+            ),
+        ),
+    ),
+    "deploy": Verb(
+        "mlops.deploying.command:deploy",
+        "let a packaged version serve in an environment; exit 1 when it was rolled back by itself",
+        options=(
+            _WHERE,
+            ("--strategy", {"metavar": "STRATEGY", "help": "rolling, blue-green or canary (default: the page's)"}),
+            ("--image", {"metavar": "IMAGE", "help": "its name or digest, or a FILE.json that `package` wrote"}),
+            ("--version", {"metavar": "VERSION", "help": "refuse an image that holds another one"}),
+            ("--override", {"metavar": "REASON", "help": "deploy in spite of a freeze; goes into the audit log"}),
+            _INTO,
+        ),
+    ),
+    "rollback": Verb(
+        "mlops.deploying.command:rollback",
+        "let an earlier version serve again, at once",
+        options=(
+            _WHERE,
+            ("--to", {"metavar": "VERSION", "help": "one of the last five (default: the one before)"}),
+            ("--reason", {"metavar": "TEXT", "help": "why; goes into the audit log"}),
+            _INTO,
+        ),
+    ),
+    "status": Verb(
+        "mlops.deploying.command:status", "say what serves in an environment, and what was begun", options=(_WHERE,)
+    ),
     "models": Verb("mlops.pipeline:list_models", "list the models", takes="nothing"),
     "harden": Verb(
         "mlops.publishing.harden:harden",
@@ -128,6 +196,71 @@ VERBS: dict[str, Verb] = {
             ("--base", {"metavar": "REV", "help": "what the change is compared with (default: the default branch)"}),
             ("--head", {"metavar": "REV", "default": "HEAD", "help": "the changed commit (default: HEAD)"}),
             ("--into", {"metavar": "FILE", "help": "write the plan there as JSON"}),
+        ),
+        group=WORKFLOW,
+    ),
+    "due": Verb(
+        "mlops.watching.planned:due",
+        "say which models are due for a new version, and why",
+        takes="nothing",
+        options=(
+            ("--today", {"metavar": "YYYY-MM-DD", "help": "the day that is planned for (default: today in UTC)"}),
+            ("--known", {"metavar": "FILE", "help": "open pull requests, last attempts and alarms, as JSON"}),
+            ("--model", {"action": "append", "metavar": "NAME", "help": "train this one in any case (repeatable)"}),
+            ("--reason", {"default": "", "metavar": "TEXT", "help": "why, with --model"}),
+            ("--head", {"metavar": "REV", "default": "HEAD", "help": "the commit that is planned (default: HEAD)"}),
+            ("--into", {"metavar": "FILE", "help": "write the plan there as JSON"}),
+        ),
+        group=WORKFLOW,
+    ),
+    "history": Verb(
+        "mlops.retraining.history:history",
+        "say what GitHub knows of retraining: open pull requests, earlier attempts, alarms",
+        takes="nothing",
+        options=(("--into", {"metavar": "FILE", "required": True, "help": "write it there as JSON, for `due`"}),),
+        group=WORKFLOW,
+    ),
+    "looks": Verb(
+        "mlops.retraining.looks:looks",
+        "say which models are watched",
+        takes="nothing",
+        options=(("--into", {"metavar": "FILE", "help": "write the plan there as JSON"}),),
+        group=WORKFLOW,
+    ),
+    "tell": Verb(
+        "mlops.retraining.tell:tell",
+        "tell of alarms: an issue, CT and a webhook; close what is over",
+        takes="nothing",
+        options=(
+            ("plan", {"metavar": "FILE", "help": "what `looks` wrote"}),
+            ("--artifacts", {"metavar": "FOLDER", "required": True, "help": "what the jobs left"}),
+        ),
+        group=WORKFLOW,
+    ),
+    "heartbeat": Verb(
+        "mlops.retraining.heartbeat:heartbeat",
+        "keep the schedules alive, and say which of them had stopped",
+        takes="nothing",
+        group=WORKFLOW,
+    ),
+    "start": Verb(
+        "mlops.retraining.start:start",
+        "make a working branch with newer data for each due model",
+        takes="nothing",
+        options=(
+            ("due", {"metavar": "FILE", "help": "the plan that `due` wrote"}),
+            ("--as-of", {"metavar": "YYYY-MM-DD", "help": "the last day whose rows are used (default: today in UTC)"}),
+            ("--into", {"metavar": "FILE", "help": "write what was started there as JSON"}),
+        ),
+        group=WORKFLOW,
+    ),
+    "propose": Verb(
+        "mlops.retraining.propose:propose",
+        "store what was trained anew, and open its pull request, or an issue that says why not",
+        takes="nothing",
+        options=(
+            ("started", {"metavar": "FILE", "help": "what `start` wrote"}),
+            ("--artifacts", {"metavar": "FOLDER", "required": True, "help": "what the jobs left"}),
         ),
         group=WORKFLOW,
     ),
@@ -162,6 +295,53 @@ VERBS: dict[str, Verb] = {
         options=(
             ("--plan", {"metavar": "FILE", "required": True, "help": "what had to be measured"}),
             ("--artifacts", {"metavar": "FOLDER", "help": "what the jobs left (default: reports/)"}),
+        ),
+        group=WORKFLOW,
+    ),
+    "candidates": Verb(
+        "mlops.releasing.command:candidates",
+        "say which models a push releases, and what to do where there is none",
+        takes="nothing",
+        options=(
+            ("--base", {"metavar": "REV", "help": "what the push is compared with (default: the commit before)"}),
+            ("--head", {"metavar": "REV", "default": "HEAD", "help": "the commit that is released (default: HEAD)"}),
+            ("--model", {"dest": "named", "metavar": "MODEL", "help": "this model, whatever changed"}),
+        ),
+        group=WORKFLOW,
+    ),
+    "admit": Verb(
+        "mlops.releasing.command:admit",
+        "bring the version that dvc.lock names, if it was measured, passed, and matches its inputs",
+        group=WORKFLOW,
+    ),
+    "verify": Verb(
+        "mlops.releasing.command:verify",
+        "refuse an image that was not packaged and attested here, or that may not serve any more",
+        options=(
+            ("--image", {"metavar": "FILE", "required": True, "help": "what `package` wrote about it"}),
+            ("--digest", {"metavar": "DIGEST", "help": "the digest that was packaged, as its job says"}),
+        ),
+        group=WORKFLOW,
+    ),
+    "reach": Verb(
+        "mlops.releasing.access:reach",
+        "let the later steps of a job use the keys of its environment",
+        takes="nothing",
+        group=WORKFLOW,
+    ),
+    "record": Verb(
+        "mlops.releasing.history:note",
+        "put a finished release on record: deployments, a release note, aliases, an issue",
+        options=(("--artifacts", {"metavar": "FOLDER", "required": True, "help": "what the jobs left"}),),
+        group=WORKFLOW,
+    ),
+    "revert": Verb(
+        "mlops.releasing.history:revert",
+        "propose that the default branch names again what a rollback went back to",
+        options=(
+            ("--env", {"dest": "environment", "metavar": "ENV", "required": True, "help": "where it was rolled back"}),
+            ("--note", {"metavar": "FILE", "required": True, "help": "what `rollback` wrote about it"}),
+            ("--reason", {"metavar": "TEXT", "required": True, "help": "why"}),
         ),
         group=WORKFLOW,
     ),

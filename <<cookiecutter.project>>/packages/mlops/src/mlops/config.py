@@ -1,5 +1,8 @@
 """`model.toml` as frozen values: the one place that knows its sections, defaults and limits.
 
+`read_page` reads any other TOML page of this repository as strictly: a frozen dataclass names its keys, `Limit`s say
+what values must be beyond their types.
+
 Standard library only, because the fast verbs read it too.
 Every refusal names the file and the key.
 """
@@ -15,12 +18,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from mlops import files
 from mlops.errors import Refusal
 
 Task = Literal["classification", "regression"]
+Page = TypeVar("Page")
 
 LARGEST_FILE = 1_000_000
 LARGEST_SEED = 2**32 - 1
@@ -121,6 +125,51 @@ class Drift:
 
     psi: float = 0.2
     bins: int = 10
+    minimum_rows: int = 50
+    """Fewest rows, in the reference window as in the current one, on which a column is judged."""
+    false_alarms: float = 0.01
+    """The greatest chance that `watch` alarms within a week although nothing has changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """`[watch]`: what is looked at while a version serves."""
+
+    log: str = ""
+    """Where the prediction log is: a path or glob relative to the model's folder, or a URL."""
+    window_days: int = 7
+    runs_per_week: int = 7
+    label_delay_days: int = 0
+    """Days after which the outcome of a row is known."""
+    age_days: int = 0
+    """The greatest age of the data that the serving version learned from; 0 for no limit."""
+
+
+Cause = Literal["drift", "performance", "age"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrain:
+    """`[retrain]`: when a new version is trained without anyone asking for it."""
+
+    every_days: int = 0
+    """The greatest age of the data that the champion learned from; 0 for no schedule."""
+    on: list[Cause] = field(default_factory=lambda: ["drift", "performance", "age"])
+    """The alarms of `watch` that ask for a new version."""
+    cooldown_days: int = 7
+    """Days between two attempts."""
+    auto_merge: bool = False
+    """Whether a pull request of a version that passed is merged without a person."""
+    freeze: str = ""
+    """Why nothing is trained by itself now; empty when it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve:
+    """`[serve]`: how a version is asked where it serves."""
+
+    runtime: Literal["sklearn", "onnx"] = "sklearn"
+    """`onnx` where that is proven at export to say the same; else scikit-learn serves, and the manifest says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,19 +194,22 @@ class ModelConfig:
     train: Train = field(default_factory=Train)
     tune: Tune = field(default_factory=Tune)
     drift: Drift = field(default_factory=Drift)
+    watch: Watch = field(default_factory=Watch)
+    retrain: Retrain = field(default_factory=Retrain)
+    serve: Serve = field(default_factory=Serve)
     budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limit:
+class Limit(Generic[Page]):
     """What a value must be beyond its type: `need` completes the sentence "It must be …"."""
 
     key: str
     need: str
-    holds: Callable[[ModelConfig], bool]
+    holds: Callable[[Page], bool]
 
 
-LIMITS = (
+LIMITS: tuple[Limit[ModelConfig], ...] = (
     Limit(key="model.owner", need="one line that is not empty", holds=lambda c: _is_line(c.model.owner)),
     Limit(key="model.description", need="not empty", holds=lambda c: bool(c.model.description.strip())),
     Limit(key="data.source", need="one line that is not empty", holds=lambda c: _is_line(c.data.source)),
@@ -216,6 +268,25 @@ LIMITS = (
     ),
     Limit(key="drift.psi", need="more than 0", holds=lambda c: c.drift.psi > 0),
     Limit(key="drift.bins", need="between 2 and 1000", holds=lambda c: 2 <= c.drift.bins <= 1000),
+    Limit(key="drift.minimum_rows", need="at least 20", holds=lambda c: c.drift.minimum_rows >= 20),
+    Limit(
+        key="drift.false_alarms", need="more than 0 and at most 0.5", holds=lambda c: 0 < c.drift.false_alarms <= 0.5
+    ),
+    Limit(key="watch.log", need="one line", holds=lambda c: not c.watch.log or _is_line(c.watch.log)),
+    Limit(key="watch.window_days", need="between 1 and 366", holds=lambda c: 1 <= c.watch.window_days <= 366),
+    Limit(key="watch.runs_per_week", need="between 1 and 168", holds=lambda c: 1 <= c.watch.runs_per_week <= 168),
+    Limit(
+        key="watch.label_delay_days", need="between 0 and 3650", holds=lambda c: 0 <= c.watch.label_delay_days <= 3650
+    ),
+    Limit(key="watch.age_days", need="between 0 and 3650", holds=lambda c: 0 <= c.watch.age_days <= 3650),
+    Limit(key="retrain.every_days", need="between 0 and 3650", holds=lambda c: 0 <= c.retrain.every_days <= 3650),
+    Limit(key="retrain.on", need="different alarms", holds=lambda c: _differ(c.retrain.on)),
+    Limit(key="retrain.cooldown_days", need="between 0 and 366", holds=lambda c: 0 <= c.retrain.cooldown_days <= 366),
+    Limit(
+        key="retrain.freeze",
+        need="a reason in one line",
+        holds=lambda c: not c.retrain.freeze or _is_line(c.retrain.freeze),
+    ),
     Limit(
         key="budget.runner",
         need="one label of letters, digits, dots, underscores and dashes",
@@ -241,7 +312,7 @@ def _is_seed(seed: int) -> bool:
     return 0 <= seed <= LARGEST_SEED
 
 
-def _differ(names: list[str]) -> bool:
+def _differ(names: Sequence[str]) -> bool:
     return len(set(names)) == len(names)
 
 
@@ -264,32 +335,41 @@ def _is_finite(value: float) -> bool:
 
 def load(path: Path) -> ModelConfig:
     """Read and validate a `model.toml`; raise `Refusal` naming the file and the key."""
+    return parse(read_text(path, missing="Every model has one; `make new-model` writes it."), where=str(path))
+
+
+def read_text(path: Path, *, missing: str) -> str:
+    """The text of a TOML page; `missing` says what to do where there is none."""
     try:
         with path.open("rb") as stream:
             data = stream.read(LARGEST_FILE + 1)
-        text = data.decode("utf-8")
+        return data.decode("utf-8")
     except FileNotFoundError:
-        raise Refusal(f"{path} does not exist.", do="Every model has one; `make new-model` writes it.") from None
+        raise Refusal(f"{path} does not exist.", do=missing) from None
     except UnicodeDecodeError:
         raise Refusal(f"{path} is not UTF-8 text.", do="Save it as UTF-8.") from None
-    return parse(text, where=str(path))
 
 
 def parse(text: str, *, where: str) -> ModelConfig:
     """Validate the text of a `model.toml`; `where` names it in refusals."""
+    return read_page(text, ModelConfig, where=where, limits=LIMITS)
+
+
+def read_page(text: str, kind: type[Page], *, where: str, limits: Sequence[Limit[Page]]) -> Page:
+    """The text of a TOML page as a frozen dataclass; raise `Refusal` naming `where` and the key."""
     if len(text) >= LARGEST_FILE:
-        raise Refusal(f"{where} is larger than 1 MB.", do="It is a page for reviewers; data belongs to data.source.")
+        raise Refusal(f"{where} is larger than 1 MB.", do="It is a page for reviewers; data does not belong here.")
     if text.startswith("\ufeff"):
         raise Refusal(f"{where} starts with a byte order mark.", do="Save it as UTF-8 without one; DVC refuses it too.")
     try:
-        config: ModelConfig = _table(_toml(text, where), ModelConfig, where, "")
-        _check_limits(config, where)
+        page: Page = _table(_toml(text, where), kind, where, "")
+        _check_limits(page, where, limits)
     except RecursionError:
         raise Refusal(f"{where} is nested too deeply.", do="Tables in tables in tables: write it flatter.") from None
-    return config
+    return page
 
 
-_BUDGET = re.compile(r"(?m)^\[budget\][ \t]*\n(?P<lines>(?:[^\[\n].*\n|\n)*)(?=\[|\Z)")
+_AS_OF_ALONE = re.compile(r"""(?m)^as_of[ \t]*=[ \t]*"([0-9-]{10})"[ \t]*(?:#.*)?$""")
 
 
 def budget(text: str, *, where: str) -> Budget:
@@ -297,16 +377,64 @@ def budget(text: str, *, where: str) -> Budget:
 
     Where the section does not stand plainly in the text, all of it is read.
     """
-    found = _BUDGET.search(text)
-    if text.count("budget") != 1 or found is None or '"""' in text or "'''" in text:
-        return parse(text, where=where).budget
-    alone = SimpleNamespace(budget=_table(_toml(found["lines"], where), Budget, where, "budget"))
-    _check_limits(alone, where, [limit for limit in LIMITS if limit.key.startswith("budget.")])
-    read: Budget = alone.budget
-    return read
+    lines = _lines_of(text, "budget")
+    return parse(text, where=where).budget if lines is None else _alone(lines, Budget, "budget", where)
 
 
-def _check_limits(config: Any, where: str, limits: Sequence[Limit] = LIMITS) -> None:
+def retrain(text: str, *, where: str) -> tuple[str, Retrain]:
+    """`data.as_of` and `[retrain]` of such a `model.toml`, read in the same way."""
+    data, lines = _lines_of(text, "data"), _lines_of(text, "retrain")
+    days = _AS_OF_ALONE.findall(data or "")
+    if lines is None or len(days) != 1 or not _is_day(days[0]):
+        whole = parse(text, where=where)
+        return whole.data.as_of, whole.retrain
+    return days[0], _alone(lines, Retrain, "retrain", where)
+
+
+def watched(text: str, *, where: str) -> str:
+    """`watch.log` of such a `model.toml`, read in the same way; empty where nothing is watched."""
+    lines = _lines_of(text, "watch")
+    return parse(text, where=where).watch.log if lines is None else str(_alone(lines, Watch, "watch", where).log)
+
+
+def _lines_of(text: str, section: str) -> str | None:
+    """The lines of a section that stands plainly in the text or is not in it at all; None where that is not known.
+
+    TOML allows one header of a name, so what looks like one is it, unless it stands in a text of several lines.
+    """
+    if section not in text:
+        return ""
+    if '"""' in text or "'''" in text:
+        return None
+    found = _section(section).search(text)
+    return found["lines"] if found else None
+
+
+@functools.cache
+def _section(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?m)^\[{name}\][ \t]*\n(?P<lines>(?:(?![ \t]*\[).*(?:\n|\Z)|\n)*?)(?=[ \t]*\[|\Z)")
+
+
+def _alone(lines: str, kind: Any, section: str, where: str) -> Any:
+    try:
+        return _read_once(lines, kind, section)
+    except Refusal:
+        return _read(lines, kind, section, where)
+
+
+def _read(lines: str, kind: Any, section: str, where: str) -> Any:
+    alone = SimpleNamespace(**{section: _table(_toml(lines, where), kind, where, section)})
+    _check_limits(alone, where, [limit for limit in LIMITS if limit.key.startswith(f"{section}.")])
+    return getattr(alone, section)
+
+
+@functools.cache
+def _read_once(lines: str, kind: Any, section: str) -> Any:
+    """The same lines stand in many models."""
+    return _read(lines, kind, section, "")
+
+
+def _check_limits(config: Any, where: str, limits: Sequence[Limit[Any]]) -> None:
     """Refuse values that have the right type and no meaning."""
     for limit in limits:
         if not limit.holds(config):
@@ -325,8 +453,7 @@ def _toml(text: str, where: str) -> dict[str, Any]:
 
 
 def _at(config: Any, key: str) -> Any:
-    section, name = key.split(".")
-    return getattr(getattr(config, section), name)
+    return functools.reduce(getattr, key.split("."), config)
 
 
 def _brief(value: Any, most: int = 100) -> str:
@@ -389,7 +516,7 @@ def _scalar(value: Any, kind: type, where: str, key: str) -> Any:
         return float(value)
     if type(value) is kind and kind is not float:
         return value
-    words = {str: "text in quotes", int: "a whole number", float: "a number"}
+    words = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
     raise Refusal(f"{where}: {key} is {_brief(value)}.", do=f"It must be {words[kind]}.")
 
 
@@ -404,7 +531,7 @@ def _table(value: Any, kind: Any, where: str, key: str) -> Any:
             raise Refusal(f"{where}: {prefix}{_brief_key(name)} is not a known key.", do=hint)
     for name, item in fields.items():
         if is_required(item) and name not in value:
-            raise Refusal(f"{where}: {prefix}{name} is missing.", do="Add it; docs/reference/model-toml.md lists all.")
+            raise Refusal(f"{where}: {prefix}{name} is missing.", do="Add it; its page in docs/reference lists all.")
     return kind(**{name: _value(item, fields[name].type, where, f"{prefix}{name}") for name, item in value.items()})
 
 

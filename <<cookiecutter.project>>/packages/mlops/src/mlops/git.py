@@ -211,6 +211,15 @@ def commits(root: Path, revision: str, path: str) -> list[str]:
     return run(root, "log", "--format=%H", revision, "--", path).split()
 
 
+def last_change(root: Path, revision: str, *paths: str) -> str | None:
+    """The last commit up to `revision` that brought other content to one of `paths`; None where nothing ever did.
+
+    Of a merge it is the merge: what is asked for is when the branch itself changed.
+    """
+    found = must(root, "log", "-1", "--first-parent", "--format=%H", revision, "--", *paths).decode().split()
+    return found[0] if found else None
+
+
 def must(root: Path, *arguments: str, given: bytes = b"") -> bytes:
     """Standard output of one git command as bytes; a failure is a `Refusal` with git's own words."""
     answer = ask(root, *arguments, given=given)

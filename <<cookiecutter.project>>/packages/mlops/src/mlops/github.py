@@ -56,6 +56,49 @@ class PullRequest:
     head: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A pull request as the list shows it; `created` is when it was opened, in UTC as ISO 8601."""
+
+    number: int
+    branch: str
+    is_open: bool
+    is_fork: bool
+    created: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRun:
+    """One check of a commit: how it ended (`success`, …; empty while it runs), by which app, in which workflow run."""
+
+    id: int
+    name: str
+    conclusion: str
+    app: str
+    run: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issue:
+    """An issue that is open."""
+
+    number: int
+    author: str
+    title: str
+    body: str
+    updated: str
+    """When it was last changed, in UTC as ISO 8601."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """What GitHub knows of one deployment: of which commit, and what was noted with it."""
+
+    id: int
+    commit: str
+    payload: Mapping[str, Any]
+
+
 def viewer() -> str:
     """The login that the token writes as; where GitHub does not say, that of the workflows' own token."""
     try:
@@ -116,6 +159,24 @@ def pull_request_of(branch: str) -> PullRequest | None:
     return min(map(_pull, own), key=lambda one: one.number, default=None)
 
 
+def pull_requests() -> list[Proposal]:
+    """All open pull requests, and the hundred newest of those that are closed."""
+    opened = f"{_repository()}/pulls?state=open&per_page=100"
+    closed = f"{_repository()}/pulls?state=closed&sort=created&direction=desc&per_page=100"
+    found = _pages(opened, what="list the open pull requests", needs="pull-requests: read")
+    found += _call(closed, what="list the closed pull requests", needs="pull-requests: read")
+    return [
+        Proposal(
+            number=int(one["number"]),
+            branch=str(one["head"]["ref"]),
+            is_open=one["state"] == "open",
+            is_fork=_full_name(one["head"]) != _full_name(one["base"]),
+            created=str(one.get("created_at") or ""),
+        )
+        for one in found
+    ]
+
+
 def parents(commit: str) -> list[str]:
     """The parents of a commit that GitHub has."""
     found = _call(f"{_repository()}/commits/{quote(commit, safe='')}", what="show a commit", needs="contents: read")
@@ -131,6 +192,36 @@ def dispatch(workflow: str, *, branch: str, inputs: Mapping[str, str] | None = N
         what=f"start {workflow}",
         needs="actions: write",
     )
+
+
+def ask_for(kind: str, payload: Mapping[str, str]) -> None:
+    """Start the workflows of the default branch that answer to a `repository_dispatch` of this kind."""
+    _call(
+        f"{_repository()}/dispatches",
+        method="POST",
+        body={"event_type": kind, "client_payload": dict(payload)},
+        what=f"start what answers to {kind}",
+        needs="contents: write",
+    )
+
+
+def is_off(workflow: str) -> bool:
+    """Whether a workflow was switched off, as GitHub does it to schedules of a repository where nothing happens."""
+    path = f"{_repository()}/actions/workflows/{quote(workflow, safe='')}"
+    return str(_call(path, what=f"show {workflow}", needs="actions: read")["state"]) != "active"
+
+
+def switch_on(workflow: str) -> None:
+    """Switch a workflow on; its schedule then counts as used, and lives for another sixty days."""
+    path = f"{_repository()}/actions/workflows/{quote(workflow, safe='')}/enable"
+    _call(path, method="PUT", what=f"switch {workflow} on", needs="actions: write")
+
+
+def last_scheduled(workflow: str) -> str | None:
+    """When the schedule of a workflow last started it, in UTC as ISO 8601; None when it never did."""
+    path = f"{_repository()}/actions/workflows/{quote(workflow, safe='')}/runs?event=schedule&per_page=1"
+    found = _call(path, what=f"list the runs of {workflow}", needs="actions: read")["workflow_runs"]
+    return str(found[0]["created_at"]) if found else None
 
 
 def rulesets() -> dict[str, int]:
@@ -167,6 +258,185 @@ def write_ruleset(value: Mapping[str, Any], *, number: int | None = None) -> Non
     _call(path, method=method, body=dict(value), what=what, needs="administration: write")
 
 
+def checks(commit: str, name: str) -> list[CheckRun]:
+    """The checks of that name on a commit, the oldest first; of several attempts the last."""
+    path = f"{_repository()}/commits/{quote(commit, safe='')}/check-runs?check_name={quote(name)}&per_page=100"
+    found = _call(path, flags=("--paginate", "--slurp"), what="show the checks of a commit", needs="checks: read")
+    runs = [_check(one) for page in found for one in page["check_runs"]]
+    return sorted((one for one in runs if one.name == name), key=lambda one: one.id)
+
+
+def merged_heads(commit: str, *, into: str) -> list[str]:
+    """The last commits of the pull requests that brought a commit into the branch `into`."""
+    path = f"{_repository()}/commits/{quote(commit, safe='')}/pulls?per_page=100"
+    found = _pages(path, what="list the pull requests of a commit", needs="pull-requests: read")
+    return [str(one["head"]["sha"]) for one in found if one.get("merged_at") and one["base"]["ref"] == into]
+
+
+def event_of(run: int) -> str:
+    """What started a workflow run, such as `merge_group`."""
+    found = _call(f"{_repository()}/actions/runs/{run:d}", what="show a workflow run", needs="actions: read")
+    return str(found["event"])
+
+
+def open_issues(label: str) -> list[Issue]:
+    """The open issues with this label, the oldest first; pull requests are none."""
+    path = f"{_repository()}/issues?state=open&labels={quote(label, safe='')}&direction=asc&per_page=100"
+    found = _pages(path, what="list the issues", needs="issues: read")
+    return [_issue(one) for one in found if "pull_request" not in one]
+
+
+def create_issue(title: str, body: str, *, label: str) -> Issue:
+    """Open an issue; a label that is new is made by that."""
+    made = _call(
+        f"{_repository()}/issues",
+        method="POST",
+        body={"title": title, "body": body, "labels": [label]},
+        what="open an issue",
+        needs="issues: write",
+    )
+    return _issue(made)
+
+
+def update_issue(number: int, *, title: str, body: str) -> None:
+    """Replace what an issue says."""
+    path = f"{_repository()}/issues/{number:d}"
+    _call(
+        path, method="PATCH", body={"title": title, "body": body}, what=f"change issue {number}", needs="issues: write"
+    )
+
+
+def close_issue(number: int, *, done: bool) -> None:
+    """Close an issue: it was done, or it does not matter any more."""
+    body = {"state": "closed", "state_reason": "completed" if done else "not_planned"}
+    path = f"{_repository()}/issues/{number:d}"
+    _call(path, method="PATCH", body=body, what=f"close issue {number}", needs="issues: write")
+
+
+def comment_on_issue(number: int, body: str) -> None:
+    """Write a comment under an issue."""
+    path = f"{_repository()}/issues/{number:d}/comments"
+    _call(path, method="POST", body={"body": body}, what=f"write under issue {number}", needs="issues: write")
+
+
+def update_pull_request(number: int, *, title: str, body: str) -> None:
+    """Replace what a pull request says at its top."""
+    _call(
+        f"{_repository()}/pulls/{number:d}",
+        method="PATCH",
+        body={"title": title, "body": body},
+        what=f"change pull request {number}",
+        needs="pull-requests: write",
+    )
+
+
+def merge_when_passed(number: int) -> None:
+    """Let GitHub merge a pull request as soon as everything is there that its branch requires."""
+    about = _call(f"{_repository()}/pulls/{number:d}", what="show a pull request", needs="pull-requests: read")
+    query = (
+        "mutation($pull: ID!) { enablePullRequestAutoMerge(input: {pullRequestId: $pull, mergeMethod: SQUASH}) "
+        "{ clientMutationId } }"
+    )
+    body = {"query": query, "variables": {"pull": str(about["node_id"])}}
+    _call("graphql", body=body, what=f"merge pull request {number} by itself", needs="contents: write")
+
+
+def create_pull_request(title: str, body: str, *, branch: str, into: str) -> int:
+    """Open a pull request of one branch of this repository onto another: its number."""
+    made = _call(
+        f"{_repository()}/pulls",
+        method="POST",
+        body={"title": title, "body": body, "head": branch, "base": into},
+        what="open a pull request",
+        needs="pull-requests: write",
+    )
+    return int(made["number"])
+
+
+def deployments(environment: str, *, task: str) -> list[Deployment]:
+    """What was deployed to an environment under this task, the newest first; the last hundred of it."""
+    query = f"environment={quote(environment, safe='')}&task={quote(task, safe='')}&per_page=100"
+    found = _call(f"{_repository()}/deployments?{query}", what="list the deployments", needs="deployments: read")
+    return [_deployment(one) for one in found]
+
+
+def create_deployment(
+    commit: str, environment: str, *, task: str, description: str, payload: Mapping[str, Any]
+) -> Deployment:
+    """Note a deployment of a commit. GitHub starts nothing by it, and asks for no check: both were done before."""
+    made = _call(
+        f"{_repository()}/deployments",
+        method="POST",
+        body={
+            "ref": commit,
+            "task": task,
+            "environment": environment,
+            "description": description[:140],
+            "payload": dict(payload),
+            "auto_merge": False,
+            "required_contexts": [],
+        },
+        what="note a deployment",
+        needs="deployments: write",
+    )
+    return _deployment(made)
+
+
+def set_deployment(deployment: int, state: str, *, description: str, log: str | None) -> None:
+    """Say how a deployment stands: `success`, `failure`, `inactive`. Others of the environment stay as they are."""
+    about = {"log_url": log} if log else {}
+    _call(
+        f"{_repository()}/deployments/{deployment:d}/statuses",
+        method="POST",
+        body={"state": state, "description": description[:140], "auto_inactive": False, **about},
+        what="note how a deployment ended",
+        needs="deployments: write",
+    )
+
+
+def write_release(tag: str, *, commit: str, title: str, body: str) -> str:
+    """Publish a release note under a tag, or replace the text of the one that is there: its address."""
+    known = f"{_repository()}/releases/tags/{quote(tag, safe='')}"
+    text = {"name": title, "body": body}
+    try:
+        number: int | None = int(_call(known, what="show a release", needs="contents: read")["id"])
+    except Failure as failure:
+        if failure.status != 404:
+            raise
+        number = None
+    if number is not None:
+        path, method = f"{_repository()}/releases/{number:d}", "PATCH"
+    else:
+        path, method = f"{_repository()}/releases", "POST"
+        text |= {"tag_name": tag, "target_commitish": commit, "make_latest": "false"}
+    made = _call(path, method=method, body=text, what="write a release note", needs="contents: write")
+    return str(made["html_url"])
+
+
+def verify_attestation(image: str, *, workflow: str, branch: str, commit: str) -> None:
+    """Refuse an image (`name@sha256:…`) that this repository's `workflow` has not attested for this commit of a branch.
+
+    `gh` looks the image up in its registry, and checks signature, certificate and transparency log.
+    """
+    repository = os.environ.get("GITHUB_REPOSITORY", "")
+    if not _NAME.fullmatch(repository):
+        raise Failure("Whose attestation is asked for is not known.", do="Set GITHUB_REPOSITORY to owner/name.")
+    command = ["gh", "attestation", "verify", f"oci://{image}", "--repo", repository]
+    command += ["--signer-workflow", f"{repository}/.github/workflows/{workflow}"]
+    command += ["--source-ref", f"refs/heads/{branch}", "--source-digest", commit, "--deny-self-hosted-runners"]
+    done = _run(command, None)
+    if done.returncode == 0:
+        return
+    if _is_tokenless(done):
+        raise _failure(done, what="show the attestations", needs="attestations: read")
+    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    why = next((line for line in reversed(said) if line.lower().startswith("error")), said[-1] if said else "no reason")
+    raise Failure(
+        f"The attestation of {image} does not verify: {''.join(c for c in why if c.isprintable())[:300].rstrip('.')}.",
+        do="Nothing is deployed that this repository has not attested: release the model again.",
+    )
+
+
 def download(repository: str, *, tag: str, asset: str, to: Path) -> None:
     """One file of another repository's release."""
     command = ["gh", "release", "download", tag, "--repo", repository, "--pattern", asset, "--output", str(to)]
@@ -189,6 +459,41 @@ def _comment(value: Any) -> Comment:
 
 def _pull(value: Any) -> PullRequest:
     return PullRequest(int(value["number"]), str(value["head"]["sha"]))
+
+
+def _check(value: Any) -> CheckRun:
+    run = re.search(r"/actions/runs/(\d+)", str(value.get("details_url") or ""))
+    return CheckRun(
+        id=int(value["id"]),
+        name=str(value["name"]),
+        conclusion=str(value.get("conclusion") or ""),
+        app=str((value.get("app") or {}).get("slug", "")),
+        run=int(run[1]) if run else None,
+    )
+
+
+def _issue(value: Any) -> Issue:
+    user = value.get("user") or {}
+    return Issue(
+        number=int(value["number"]),
+        author=str(user.get("login", "")),
+        title=str(value.get("title") or ""),
+        body=str(value.get("body") or ""),
+        updated=str(value.get("updated_at") or ""),
+    )
+
+
+def _deployment(value: Any) -> Deployment:
+    payload = value.get("payload")
+    # GitHub gives a payload back as the text that it was sent as, or as what it held.
+    if isinstance(payload, str):
+        try:
+            payload = json.loads(payload or "{}")
+        except (ValueError, RecursionError):
+            payload = {}
+    return Deployment(
+        id=int(value["id"]), commit=str(value["sha"]), payload=payload if isinstance(payload, dict) else {}
+    )
 
 
 def _full_name(side: Any) -> str | None:

@@ -222,14 +222,25 @@ class Origin:
         return hashlib.new(self.object_format, f"blob {size}\0".encode(), usedforsecurity=False)
 
     def commit(
-        self, files: Mapping[str, str], message: str, *, parent: str | None, identity: Mapping[str, str] | None = None
+        self,
+        files: Mapping[str, str | None],
+        message: str,
+        *,
+        parent: str | None,
+        identity: Mapping[str, str] | None = None,
     ) -> str:
-        """A commit that adds files (path to git's name) to its parent, or stands alone; it is not pushed yet."""
+        """A commit that adds files (path to git's name) to its parent, or stands alone; it is not pushed yet.
+
+        A path without a name is taken away.
+        """
         index = self.folder / "index"
         index.unlink(missing_ok=True)
         if parent:
             self._must(self._ask("read-tree", parent), "be prepared")
-        lines = "".join(f"{FILE} {name}\t{path}\0" for path, name in sorted(files.items()))
+        gone = "0" * 40 if self.object_format == "sha1" else "0" * 64
+        lines = "".join(
+            f"{FILE} {name}\t{path}\0" if name else f"0 {gone}\t{path}\0" for path, name in sorted(files.items())
+        )
         self._must(self._ask("update-index", "-z", "--index-info", given=lines.encode()), "be prepared")
         tree = self._must(self._ask("write-tree", "--missing-ok"), "be prepared").decode().strip()
         words = ["commit-tree", tree, *(["-p", parent] if parent else []), "-F", "-"]
@@ -237,6 +248,14 @@ class Origin:
         signed = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
         made = self._ask(*words, given=message.encode(), **signed)
         return self._must(made, "be prepared").decode().strip()
+
+    def join(self, commit: str, branch: str) -> str:
+        """A commit with exactly the files of `commit`, after it and after the commit `branch` that others may have."""
+        words = ("commit-tree", f"{commit}^{{tree}}", "-p", branch, "-p", commit, "-F", "-")
+        signed = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in BOT.items()}
+        self.learn(branch)
+        message = self.message(commit).encode()
+        return self._must(self._ask(*words, given=message, **signed), "be prepared").decode().strip()
 
     @cached_property
     def _identity(self) -> dict[str, str]:
@@ -264,6 +283,17 @@ class Origin:
             f"origin did not take the branch {branch}: {why}.",
             do="Check that you, or in a workflow the token (`contents: write`), may push this branch.",
         )
+
+    def delete(self, branch: str, *, at: str) -> None:
+        """Take away a branch that stands at this commit; one that has moved on stays, and is refused as `Unreachable`.
+
+        A branch that is gone already is no failure.
+        """
+        if branch not in self.heads():
+            return
+        lease = f"--force-with-lease=refs/heads/{branch}:{at}"
+        answer = self._ask("push", "--porcelain", "--no-verify", lease, "origin", f":refs/heads/{branch}")
+        self._must(answer, f"take away the branch {branch}")
 
 
 BOT = {"NAME": "github-actions[bot]", "EMAIL": "41898282+github-actions[bot]@users.noreply.github.com"}

@@ -27,12 +27,12 @@ tests test code behaviour performance contract ingest conftest
 # would stand in its place. `new_model` also refuses whatever else is installed.
 INSTALLED = """
 attr attrs blinker celery click cookiecutter cycler dask databricks decorator deprecated distributed docker duckdb
-duckdb_engine dvc dvc_data dvc_objects fairlearn fastapi filelock flask fs fsspec git google graphene hatchling
-httptools hydra hypothesis iterative jinja2 joblib jsonschema mako markdown markdown_it_py matplotlib mlflow msgpack
-mypy numpy packaging pandas pandas_stubs pandera pillow pip polars prometheus_client propcache psutil public pyarrow
-pydantic pydantic_core pytest pytest_xdist pyyaml requests rich ruamel ruamel_yaml ruff schemathesis scikit_learn scipy
-setuptools shap six skinny sklearn skops sqlalchemy starlette threadpoolctl tornado types_pyyaml uv uvicorn uvloop
-validate vine wheel yaml
+duckdb_engine dvc dvc_data dvc_objects fairlearn fastapi filelock flask flatbuffers fs fsspec git google graphene
+hatchling httptools hydra hypothesis iterative jinja2 joblib jsonschema mako markdown markdown_it_py matplotlib mlflow
+msgpack ml_dtypes mypy numpy onnx onnxruntime packaging pandas pandas_stubs pandera pillow pip polars
+prometheus_client propcache psutil public pyarrow pydantic pydantic_core pytest pytest_xdist pyyaml requests rich
+ruamel ruamel_yaml ruff schemathesis scikit_learn scipy setuptools shap six skinny skl2onnx sklearn skops sqlalchemy
+starlette threadpoolctl tornado types_pyyaml uv uvicorn validate vine wheel yaml
 """
 TAKEN = frozenset((OURS + INSTALLED).split())
 

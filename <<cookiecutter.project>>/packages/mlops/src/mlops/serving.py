@@ -1,6 +1,6 @@
 """The verbs around the service: `mlops serve` and `mlops score` ask the trained version of a model by its name.
 
-The only module that starts the service. The image has no `mlops`: there `serve run` and `serve score` do the same.
+The only module that starts the service. The image has no `mlops`: there `serve run` does the same.
 """
 
 import os
@@ -15,7 +15,7 @@ from mlops.workspace import Model
 
 def serve(model: Model) -> Outcome:
     """Serve the trained version over HTTP until it is interrupted; settings are the `SERVE_…` variables."""
-    _trained(model)
+    trained(model)
     card = model.folder / "CARD.md"
     environment = ({"SERVE_CARD": str(card)} if card.is_file() else {}) | dict(os.environ)
     with _refusing():
@@ -27,14 +27,15 @@ def serve(model: Model) -> Outcome:
 
 def score(model: Model, source: str, target: str) -> Outcome:
     """Write the rows of a Parquet or CSV file with the trained version's predictions."""
-    _trained(model)
+    trained(model)
     with _refusing():
         from serve import scoring
 
         return Outcome(scoring.score(model.export, Path(source), Path(target)))
 
 
-def _trained(model: Model) -> None:
+def trained(model: Model) -> None:
+    """Refuse a model without a trained version in its folder."""
     if not (model.export / "manifest.json").is_file():
         raise Refusal(
             f"{model.name} has no trained version here.",

@@ -9,7 +9,7 @@ import hmac
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -49,9 +49,13 @@ class Direct(APIRoute):
 class Door:
     """The way in and out of every request: the token, the count, and an answer whatever happens."""
 
-    def __init__(self, app: ASGIApp, service: Service, routes: set[str]) -> None:
-        """`routes` are the paths that are counted by name."""
-        self.app, self.service, self.routes = app, service, routes
+    def __init__(self, app: ASGIApp, service: Service, routes: Sequence[Route]) -> None:
+        """`routes` are counted by their paths; those that are `Direct` are reached without the layers of `app`."""
+        self.app, self.service = app, service
+        self.routes = {route.path for route in routes}
+        self._direct = {
+            (method, one.path): one.app for one in routes for method in one.methods or () if _is_direct(one)
+        }
         self._token = f"bearer {service.settings.token}".encode() if service.settings.token else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +77,8 @@ class Door:
         try:
             if self._token and scope["path"] not in PUBLIC and not self._is_known(scope):
                 raise Refused(401, "Give the token: `Authorization: Bearer …`.", www_authenticate="Bearer")
-            await self.app(scope, receive, watched)
+            app = self._direct.get((scope["method"], scope["path"]), self.app)
+            await app(scope, receive, watched)
         except ClientDisconnect:
             status = 499
         except Refused as refused:
@@ -136,8 +141,13 @@ def create(service: Service) -> Door:
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, bug)
     app.add_exception_handler(Refused, refused_error)
-    names = {route.path for route in app.routes if isinstance(route, Route)}
-    return Door(app, service, names)
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    service.measures.foresee(route.path for route in routes if "POST" in (route.methods or ()))
+    return Door(app, service, routes)
+
+
+def _is_direct(route: Route) -> bool:
+    return isinstance(route, Direct) and "{" not in route.path
 
 
 class _Routes:
@@ -266,7 +276,7 @@ class _Routes:
         """The manifest's facts (lineage, libraries, schema) and the model's card, where the service was given one."""
         manifest = self.model.manifest
         told = ("task", "target", "classes", "features", "input_schema", "lineage", "libraries", "split", "personal")
-        facts = {key: manifest[key] for key in told}
+        facts = {key: manifest[key] for key in (*told, "serving") if key in manifest}
         return _json({**self.named, "runtime": self.model.runtime, **facts, "card": self.service.card})
 
     async def metrics(self, request: Request) -> Response:

@@ -1,4 +1,7 @@
-"""The command line of the service: `serve run FOLDER` and `serve score FOLDER --in FILE --out FILE`."""
+"""The command line of the service: `serve run`, `serve score`, `serve check` and `serve probe`.
+
+Each imports only what it needs: an orchestrator probes every few seconds.
+"""
 
 import argparse
 import os
@@ -23,27 +26,49 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     run = verbs.add_parser("run", help="serve over HTTP; settings are SERVE_… variables", allow_abbrev=False)
     score = verbs.add_parser("score", help="predict every row of a file", allow_abbrev=False)
-    for one in (run, score):
+    test = verbs.add_parser("check", help="say whether a version would serve", allow_abbrev=False)
+    for one in (run, score, test):
         one.add_argument("folder", type=Path, help="an exported model, such as models/<name>/export")
     score.add_argument("--in", dest="source", type=Path, required=True, metavar="FILE", help="Parquet or CSV")
     score.add_argument("--out", dest="target", type=Path, required=True, metavar="FILE", help="Parquet or CSV")
+    probe = verbs.add_parser("probe", help="ask the service that runs here", allow_abbrev=False)
+    probe.add_argument("path", help="what to GET, such as /v2/health/ready")
+    probe.add_argument("--lines", action="store_true", help="POST each line of the input there instead")
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb: 0 when it was done, 2 when it was refused, in one or two lines."""
+    """Run one verb: 0 when done, 1 when a probe got no good answer, 2 when refused, in one or two lines."""
     try:
-        options = parser().parse_args(arguments)
-        if options.verb == "run":
-            from serve import server, settings
-
-            return server.run(options.folder, settings.from_environment(os.environ))
-        from serve import scoring
-
-        print(scoring.score(options.folder, options.source, options.target))
+        return _run(parser().parse_args(arguments))
     except Refusal as refusal:
         print(f"serve: {refusal}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.verb == "score":
+        try:
+            from serve import scoring
+        except ModuleNotFoundError as missing:
+            if missing.name != "polars":
+                raise
+            do = "Install it, or POST the rows to the service."
+            raise Refusal("Files are read with polars, which is not installed here.", do=do) from None
+        print(scoring.score(options.folder, options.source, options.target))
+        return 0
+    from serve import settings
+
+    given = settings.from_environment(os.environ)
+    if options.verb == "probe":
+        from serve import probe
+
+        return probe.main(options.path, given, lines=options.lines)
+    from serve import server
+
+    if options.verb == "check":
+        print(server.check(options.folder, given))
+        return 0
+    return server.run(options.folder, given)

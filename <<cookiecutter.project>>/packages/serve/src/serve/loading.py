@@ -1,9 +1,12 @@
 """May this folder be loaded? The manifest's form, every digest and every type are verified first, in this order.
 
 This is the only place that deserialises a model. `mlops` reads versions through it too, so that what was measured and
-what serves pass the same door. A model is a skops file; pickle is used nowhere.
+what serves pass the same door. A model is a skops file; pickle is used nowhere. A version that serves by ONNX Runtime
+has a graph beside it, which was proven to say the same; then the service does not even import skops.
 """
 
+import dataclasses
+import functools
 import hashlib
 import importlib
 import json
@@ -14,12 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import skops.io
-
 from serve.errors import Refusal
 
 FORMAT = 1
-MODEL, PROFILE, MANIFEST = "model.skops", "profile.json", "manifest.json"
+MODEL, PROFILE, MANIFEST, GRAPH = "model.skops", "profile.json", "manifest.json", "model.onnx"
 # A skops file may name any class, and loading it may call that class. Only classes that these packages define
 # themselves are accepted, beyond the few that skops trusts. numpy is left out on purpose: `numpy.memmap` writes files.
 TRUSTED = ("sklearn", "scipy.sparse", "scipy.interpolate", "scipy.spatial", "xgboost", "lightgbm", "imblearn")
@@ -41,20 +42,29 @@ KEYS = {
     "personal",
     "proof",
 }
+# Said since there is a choice; a version that does not say serves by scikit-learn.
+SERVING = "serving"
+RUNTIMES = ("sklearn", "onnx")
 # Another processor may round the last bits otherwise; a model that changed differs by far more.
 TOLERANCE = 1e-9
+PARITY = 1e-5
+"""How far ONNX Runtime may be from scikit-learn: absolute, or relative where values are larger than 1."""
 AGAIN = "Fetch or train the version again; do not edit an export."
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version whose every byte was verified; `name` is the first 12 hex digits of its manifest's SHA-256."""
+    """A version whose every byte was verified; `name` is the first 12 hex digits of its manifest's SHA-256.
+
+    `graph` is there when ONNX Runtime serves it; then `estimator` is None.
+    """
 
     folder: Path
     name: str
     manifest: dict[str, Any]
     profile: dict[str, Any]
     estimator: Any
+    graph: bytes | None = None
 
 
 def version(folder: Path) -> str:
@@ -63,7 +73,26 @@ def version(folder: Path) -> str:
 
 
 def load(folder: Path) -> Version:
-    """Verify a version and load it: links, manifest, digests, then types; refuse at the first that is wrong."""
+    """Verify a version and load its estimator: links, manifest, digests, then types; refuse at the first wrong one."""
+    found, contents = _verified(folder)
+    return dataclasses.replace(found, estimator=_estimator(folder, contents[MODEL], found.manifest))
+
+
+def load_to_serve(folder: Path) -> Version:
+    """Verify a version in the same way and load what serves it: the graph where its parity is on record."""
+    found, contents = _verified(folder)
+    if runtime(found.manifest) == "onnx":
+        return dataclasses.replace(found, graph=contents[GRAPH])
+    return dataclasses.replace(found, estimator=_estimator(folder, contents[MODEL], found.manifest))
+
+
+def runtime(manifest: Mapping[str, Any]) -> str:
+    """What serves a version: `sklearn`, or `onnx` where that was proven when it was exported."""
+    return str(manifest[SERVING]["runtime"]) if SERVING in manifest else "sklearn"
+
+
+def _verified(folder: Path) -> tuple[Version, dict[str, bytes]]:
+    """A version of which nothing was deserialised yet, and the bytes of its files."""
     data = read(folder, MANIFEST)
     manifest = _parsed(folder / MANIFEST, data)
     model = manifest["model"]
@@ -74,16 +103,19 @@ def load(folder: Path) -> Version:
                 f"{model}: {folder / file} is not the file that its manifest names; it was changed after the export.",
                 do=f"Fetch or train the version again: `dvc repro` in models/{model}.",
             )
-    trusted = trusted_types(contents[MODEL], model)
+    profile = _object(folder / PROFILE, contents[PROFILE])
+    return Version(folder, _name(data), manifest, profile, None), contents
+
+
+def _estimator(folder: Path, data: bytes, manifest: Mapping[str, Any]) -> Any:
+    trusted = trusted_types(data, manifest["model"])
     try:
-        estimator = skops.io.loads(contents[MODEL], trusted=trusted)
+        return _skops().loads(data, trusted=trusted)
     except Exception as error:
         raise Refusal(
-            f"{model}: {folder / MODEL} cannot be loaded: {line(error)}",
+            f"{manifest['model']}: {folder / MODEL} cannot be loaded: {line(error)}",
             do=f"It was written with {libraries(manifest)}; install those versions, or train again.",
         ) from None
-    profile = _object(folder / PROFILE, contents[PROFILE])
-    return Version(folder, _name(data), manifest, profile, estimator)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -110,7 +142,7 @@ def digest(data: bytes) -> str:
 def trusted_types(data: bytes, model: str) -> list[str]:
     """The types in a skops file beyond those that skops trusts, all on our list; refuse any other."""
     try:
-        types = skops.io.get_untrusted_types(data=data)
+        types = _skops().get_untrusted_types(data=data)
     except Exception as error:
         raise Refusal(
             f"{model}: the model file is not a skops file: {line(error)}", do="Fetch or train the version again."
@@ -125,15 +157,32 @@ def trusted_types(data: bytes, model: str) -> list[str]:
     return list(types)
 
 
+@functools.cache
+def _skops() -> Any:
+    """skops, without its list of estimators to trust, for which it imports all of scikit-learn.
+
+    Without that list skops trusts less by itself; every class that a model names is then held against the list above.
+    """
+    import sklearn.utils
+
+    every = sklearn.utils.all_estimators
+    sklearn.utils.all_estimators = lambda: []
+    try:
+        import skops.io
+    finally:
+        sklearn.utils.all_estimators = every
+    return skops.io
+
+
 def libraries(manifest: Mapping[str, Any]) -> str:
     """What a version was written with, for a sentence."""
     return ", ".join(f"{name} {number}" for name, number in sorted(manifest["libraries"].items()))
 
 
-def agree(found: Sequence[float], expected: Sequence[float]) -> bool:
-    """Whether two predictions are the same numbers, but for the rounding of another processor."""
+def agree(found: Sequence[float], expected: Sequence[float], *, tolerance: float = TOLERANCE) -> bool:
+    """Whether two predictions are the same numbers, but for the rounding of another processor or runtime."""
     return len(found) == len(expected) and all(
-        math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE) for a, b in zip(found, expected, strict=True)
+        math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) for a, b in zip(found, expected, strict=True)
     )
 
 
@@ -167,9 +216,10 @@ def _parsed(path: Path, data: bytes) -> dict[str, Any]:
 def _is_well_formed(manifest: dict[str, Any]) -> bool:
     files = manifest.get("files")
     return (
-        set(manifest) == KEYS
+        set(manifest) - {SERVING} == KEYS
+        and _is_served(manifest.get(SERVING, {"runtime": "sklearn", "says": "", "parity": None}))
         and isinstance(files, dict)
-        and set(files) == {MODEL, PROFILE}
+        and set(files) == {MODEL, PROFILE} | ({GRAPH} if runtime(manifest) == "onnx" else set())
         and all(isinstance(item, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", item) for item in files.values())
         and manifest["task"] in ("classification", "regression")
         and isinstance(manifest["classes"], list) == (manifest["task"] == "classification")
@@ -189,6 +239,25 @@ def _is_well_formed(manifest: dict[str, Any]) -> bool:
 
 def _is_asked(value: Any, asked: str, answered: str, kind: type) -> bool:
     return isinstance(value, dict) and set(value) == {asked, answered} and isinstance(value[asked], kind)
+
+
+def _is_served(value: Any) -> bool:
+    """Whether this says what serves, and for ONNX Runtime that it was proven, on training rows at least."""
+    if not isinstance(value, dict) or set(value) != {"runtime", "says", "parity"} or value["runtime"] not in RUNTIMES:
+        return False
+    parity = value["parity"]
+    if value["runtime"] == "sklearn":
+        return isinstance(value["says"], str) and parity is None
+    return (
+        isinstance(value["says"], str)
+        and isinstance(parity, dict)
+        and set(parity) == {"rows", "worst"}
+        and isinstance(parity["worst"], float)
+        and 0 <= parity["worst"] <= PARITY
+        and isinstance(parity["rows"], dict)
+        and all(type(count) is int for count in parity["rows"].values())
+        and parity["rows"].get("training", 0) > 0
+    )
 
 
 def _is_trusted(name: str) -> bool:

@@ -1,12 +1,16 @@
-"""What does the service count? Requests, their time, and what was predicted, in the form that Prometheus reads."""
+"""What does the service count? Requests, their time, and what was predicted, in the form that Prometheus reads.
+
+Each series of its own carries the model and the version, so that counts of two versions are never taken together.
+"""
 
 import bisect
-from collections.abc import Callable, Iterator, Sequence
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
@@ -18,14 +22,22 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 SHARES = tuple(round(number / 10, 1) for number in range(1, 10))
 MOST_LABELS = 50
 """Labels beyond that many are not counted one by one."""
+FORESEEN = (200, 500, 503)
+"""Statuses that count from zero: a rate would miss the first failures of a series that begins with them."""
 
 
 class Measures(Collector):
     """Plain numbers that a request adds to; only a scrape pays for their form."""
 
-    def __init__(self, model: Model, *, in_flight: Callable[[], int], ready: Callable[[], bool]) -> None:
-        """For one model; two callables say what holds at the moment of a scrape."""
+    def __init__(
+        self, model: Model, *, in_flight: Callable[[], int], ready: Callable[[], bool], most_requests: int
+    ) -> None:
+        """For one model that is asked at most `most_requests` at once; callables say what holds during a scrape."""
         self.dropped = 0
+        self._named = {"model": model.name, "version": model.version.name}
+        self._runtime = model.runtime or "none"
+        self._data_until = _data_until(model)
+        self._in_flight, self._ready, self._most_requests = in_flight, ready, most_requests
         self._requests: dict[tuple[str, int], int] = {}
         self._times: dict[str, list[float]] = {}
         self._classes = model.classes
@@ -37,14 +49,13 @@ class Measures(Collector):
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        own = self.registry
-        info = Gauge("serve_model_info", "The version that serves.", ["model", "version", "runtime"], registry=own)
-        info.labels(model.name, model.version.name, model.runtime or "none").set(1)
-        busy = Gauge("serve_requests_in_flight", "Requests that were let in and are not answered yet.", registry=own)
-        busy.set_function(in_flight)
-        state = Gauge("serve_ready", "1 while requests may be sent here, else 0.", registry=own)
-        state.set_function(lambda: float(ready()))
-        own.register(self)
+        self.registry.register(self)
+
+    def foresee(self, routes: Iterable[str]) -> None:
+        """Count these routes' answers from zero."""
+        for route in routes:
+            for status in FORESEEN:
+                self._requests.setdefault((route, status), 0)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a response."""
@@ -75,6 +86,21 @@ class Measures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The numbers in Prometheus' form."""
+        for family in self._families():
+            family.samples = [one._replace(labels={**self._named, **one.labels}) for one in family.samples]
+            yield family
+
+    def _families(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily("serve_model_info", "The version that serves.", labels=["runtime"])
+        info.add_metric([self._runtime], 1)
+        yield info
+        if self._data_until is not None:
+            what = "When the last day began whose rows made the version."
+            yield GaugeMetricFamily("serve_model_data_timestamp_seconds", what, self._data_until)
+        yield GaugeMetricFamily("serve_ready", "1 while requests may be sent here, else 0.", float(self._ready()))
+        what = "Requests that were let in and are not answered yet."
+        yield GaugeMetricFamily("serve_requests_in_flight", what, self._in_flight())
+        yield GaugeMetricFamily("serve_requests_limit", "Requests that are let in at once.", self._most_requests)
         requests = CounterMetricFamily("serve_requests", "Responses, by route and status.", labels=["route", "code"])
         for (route, status), count in sorted(self._requests.items()):
             requests.add_metric([route, str(status)], count)
@@ -95,6 +121,15 @@ class Measures(Collector):
                 labels.add_metric([str(label)], count)
             yield labels
         yield CounterMetricFamily("serve_log_dropped", "Lines that the prediction log could not take.", self.dropped)
+
+
+def _data_until(model: Model) -> float | None:
+    """The day `data.as_of` of the lineage in seconds since 1970; None for a version that does not say it."""
+    try:
+        day = dt.date.fromisoformat(model.manifest["lineage"]["as_of"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC).timestamp()
 
 
 def _edges(model: Model) -> tuple[float, ...]:

@@ -2,11 +2,12 @@
 
 import itertools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from serve import loading, plans
+from serve import loading, onnx, plans
 from serve.errors import Refused
 from serve.loading import Version
 from serve.prediction import Floats
@@ -22,7 +23,8 @@ GAPS = (float("nan"), None)
 class Model:
     """A verified version that answers rows.
 
-    `runtime` names the plan that serves (`swift`, `plain` or `framed`); `problem` says why none may, or is empty.
+    `runtime` names the plan that serves (`onnx`, or `swift`, `plain` or `framed` of scikit-learn); `problem` says why
+    none may, or is empty.
     """
 
     def __init__(self, version: Version) -> None:
@@ -38,20 +40,27 @@ class Model:
         self._expected = [_flat(one) for one in (golden["prediction"], *proof["predictions"])]
         self.runtime, self.problem = "", ""
         self._plan: plans.Plan = _no_plan
-        for runtime, gap in itertools.product(plans.KINDS, GAPS if self.columns.texts else GAPS[:1]):
-            if self._choose(runtime, gap):
-                break
+        self._tolerance = loading.TOLERANCE
+        if version.graph is not None:
+            # The one runtime that was proven for it: where it fails here, nothing else serves in its place.
+            self._tolerance = loading.PARITY
+            asked = onnx.plan(version.graph, self.columns, self.task, model=self.name)
+            self._choose("onnx", None, lambda *_: asked)
+        else:
+            for runtime, gap in itertools.product(plans.KINDS, GAPS if self.columns.texts else GAPS[:1]):
+                if self._choose(runtime, gap, plans.KINDS[runtime]):
+                    break
         self.golden = self.columns.of(self._asked[:1])
         self.self_test()
 
-    def _choose(self, runtime: str, gap: float | None) -> bool:
+    def _choose(self, runtime: str, gap: float | None, make: Callable[[Any, Columns, str], plans.Plan]) -> bool:
         """Take this plan when it gives every prediction that the manifest holds."""
         self.columns.gap = gap
         try:
-            plan = plans.KINDS[runtime](self.version.estimator, self.columns, self.task)
+            plan = make(self.version.estimator, self.columns, self.task)
             with np.errstate(all="ignore"):
                 found = plan(self.columns.of(self._asked))
-            proven = all(loading.agree(_flat(a), b) for a, b in zip(found, self._expected, strict=True))
+            proven = all(self._agree(a, b) for a, b in zip(found, self._expected, strict=True))
         except Exception:  # Whatever a library raises here says the same: this plan is not for this model.
             return False
         if proven:
@@ -61,11 +70,14 @@ class Model:
     def self_test(self) -> bool:
         """Whether the golden row is answered as it was at export; the answer stands in `problem` too."""
         try:
-            same = loading.agree(_flat(self._plan(self.golden)[0]), self._expected[0])
+            same = self._agree(self._plan(self.golden)[0], self._expected[0])
         except Exception:
             same = False
         self.problem = "" if same else "the model does not predict its golden row as it did when it was exported"
         return same
+
+    def _agree(self, found: Any, expected: list[float]) -> bool:
+        return loading.agree(_flat(found), expected, tolerance=self._tolerance)
 
     def predict(self, rows: Rows) -> Floats:
         """Probabilities (n, k) in the order of `classes`, or values (n,) for regression.

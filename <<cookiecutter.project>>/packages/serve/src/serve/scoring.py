@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from serve.errors import Refusal, Refused
-from serve.loading import load
+from serve.loading import load_to_serve
 from serve.model import Model
 from serve.rows import Rows
 
@@ -28,7 +28,7 @@ def score(folder: Path, source: Path, target: Path) -> str:
     Classification adds `probability_<class>` for each class; the version stands in every row. Refuses files of another
     kind, missing columns, values of another type, and rows that the model has no answer for.
     """
-    model = Model(load(folder))
+    model = Model(load_to_serve(folder))
     if model.problem:
         raise Refusal(f"{model.name}: {model.problem}.", do="Train the version again with the installed libraries.")
     _check_files(source, target)

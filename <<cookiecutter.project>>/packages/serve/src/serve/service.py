@@ -34,7 +34,12 @@ class Service:
         self.in_flight = 0
         self.reader = Reader(model.manifest, most_rows=settings.max_rows)
         self.runner = Runner(model)
-        self.measures = Measures(model, in_flight=lambda: self.in_flight, ready=lambda: not self.not_ready)
+        self.measures = Measures(
+            model,
+            in_flight=lambda: self.in_flight,
+            ready=lambda: not self.not_ready,
+            most_requests=settings.max_requests,
+        )
         self.journal = self._journal() if settings.log else None
         self.card = _card(settings.card)
         self._tested = time.monotonic()
@@ -124,12 +129,14 @@ class Service:
 
 async def read_body(request: Request, most: int) -> bytes:
     """The body, refused as soon as it is clear that it is no JSON or too large."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    # The first of each name counts, which stands last here.
+    given = dict(reversed(request.scope["headers"]))
+    kind = given.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
         raise Refused(415, "Send JSON, with the header `Content-Type: application/json`.")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if given.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise Refused(415, "Send the body as it is, without Content-Encoding.")
-    length = request.headers.get("content-length", "")
+    length = given.get(b"content-length", b"").decode("latin-1")
     too_large = Refused(413, f"The body is larger than {most} bytes.")
     if length.isdecimal() and (len(length) > 15 or int(length) > most):
         raise too_large

@@ -19,6 +19,7 @@ DIGITS = 3
 """Significant digits of a personal column's bins."""
 CATEGORIES = 50
 """Most values of a categorical column that are counted by themselves; the rest is `other`."""
+FEW_EDGES = 50
 FLOOR = 1e-4
 """Share that an empty bin counts as, so that PSI stays finite."""
 
@@ -45,7 +46,9 @@ def profile(
     rows = int(lazy.select(pl.len()).collect(engine="streaming").item())
     found = {}
     for column in columns:
-        if column.name in schema:
+        if isinstance(frame, pl.DataFrame) and column.name in schema:
+            values = frame[column.name]
+        elif column.name in schema:
             values = lazy.select(column.name).collect(engine="streaming").to_series()
         else:
             values = pl.Series(column.name, [None] * rows, dtype=pl.Float64 if column.dtype != "str" else pl.String)
@@ -64,17 +67,74 @@ def psi(reference: Mapping[str, Any], current: Mapping[str, Any]) -> float:
     The sum over bins of (p - q) ln(p / q), with shares of all rows and an empty bin counting as `FLOOR`. Missing values
     are a bin of their own, as are other categories, where either side has some.
     """
-    p, q = _shares(reference, current)
+    p, q = _shares(tabled(reference, current))
     return float(np.sum((p - q) * np.log(p / q)))
+
+
+def added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The profile of the rows of both, which were made with the same `like=`; so size is not memory."""
+    columns = {name: _added(column, other["columns"][name]) for name, column in one["columns"].items()}
+    return {"rows": one["rows"] + other["rows"], "columns": columns}
+
+
+def tabled(reference: Mapping[str, Any], current: Mapping[str, Any]) -> np.ndarray:
+    """One column of two profiles as counts (2, bins), of which `current` was made with `like=`.
+
+    Other categories are the last bin but one, missing values the last; both are there where either side has some.
+    """
+    if reference["kind"] != current["kind"]:
+        raise ValueError(f"cannot compare a {reference['kind']} with a {current['kind']}")
+    if reference["kind"] == "number":
+        sides = [list(side["counts"]) for side in (reference, current)]
+    else:
+        names = list(reference["counts"])
+        sides = [[side["counts"].get(name, 0) for name in names] + [side["other"]] for side in (reference, current)]
+        if not sides[0][-1] and not sides[1][-1]:
+            sides = [side[:-1] for side in sides]
+    if reference["missing"] or current["missing"]:
+        sides = [[*side, one["missing"]] for side, one in zip(sides, (reference, current), strict=True)]
+    if len(sides[0]) != len(sides[1]):
+        raise ValueError("the profiles have different bins; make the current one with like=")
+    return np.asarray(sides, dtype=float)
+
+
+def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    missing = one["missing"] + other["missing"]
+    if one["kind"] == "category":
+        counts = {name: count + other["counts"][name] for name, count in one["counts"].items()}
+        return {"kind": "category", "counts": counts, "other": one["other"] + other["other"], "missing": missing}
+    # Infinite values are counted in the outer bins and are in neither mean; few enough to weigh by all that is there.
+    n, m = (sum(side["counts"]) for side in (one, other))
+    mean, std = one["mean"], one["std"]
+    if mean is None or other["mean"] is None:
+        mean, std = (other["mean"], other["std"]) if mean is None else (mean, std)
+    else:
+        distance = other["mean"] - mean
+        mean += distance * m / (n + m)
+        std = math.sqrt((n * std**2 + m * other["std"] ** 2 + distance**2 * n * m / (n + m)) / (n + m))
+    ends = {
+        what: choose([side[what] for side in (one, other) if side[what] is not None], default=None)
+        for what, choose in (("min", min), ("max", max))
+    }
+    bins = [count + more for count, more in zip(one["counts"], other["counts"], strict=True)]
+    return {
+        "kind": "number",
+        "edges": one["edges"],
+        "counts": bins,
+        "missing": missing,
+        "mean": mean,
+        "std": std,
+    } | ends
 
 
 def _number(values: pl.Series, bins: int, edges: np.ndarray | None, *, digits: int | None) -> dict[str, Any]:
     physical = values.to_physical() if values.dtype.is_temporal() else values
-    numbers = physical.cast(pl.Float64, strict=False).drop_nulls().to_numpy()
-    numbers = numbers[~np.isnan(numbers)]
+    known = physical.cast(pl.Float64, strict=False).drop_nulls()
+    numbers = (known.drop_nans() if known.is_nan().any() else known).to_numpy()
     edges = _rounded(_edges(numbers, bins), digits) if edges is None else edges
-    counts = np.bincount(np.searchsorted(edges, numbers, side="left"), minlength=len(edges) + 1)
-    finite = numbers[np.isfinite(numbers)]
+    counts = _binned(numbers, edges)
+    is_finite = np.isfinite(numbers)
+    finite = numbers if is_finite.all() else numbers[is_finite]
     told = bool(len(finite)) and digits is None
     return {
         "kind": "number",
@@ -86,6 +146,15 @@ def _number(values: pl.Series, bins: int, edges: np.ndarray | None, *, digits: i
         "min": float(finite.min()) if told else None,
         "max": float(finite.max()) if told else None,
     }
+
+
+def _binned(numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """How many numbers lie in each bin; an edge belongs to the bin on its left."""
+    if len(edges) > FEW_EDGES:
+        return np.bincount(np.searchsorted(edges, numbers, side="left"), minlength=len(edges) + 1)
+    # Counting what lies above each edge is several times faster than looking up each number, while edges are few.
+    above = [len(numbers), *(int(np.count_nonzero(numbers > edge)) for edge in edges), 0]
+    return -np.diff(above)
 
 
 def _rounded(edges: np.ndarray, digits: int | None) -> np.ndarray:
@@ -107,10 +176,12 @@ def _edges(numbers: np.ndarray, bins: int) -> np.ndarray:
 
 def _category(values: pl.Series, reference: Mapping[str, Any] | None, *, fewest: int) -> dict[str, Any]:
     present = values.drop_nulls().cast(pl.String)
-    table = present.value_counts().sort([pl.col("count"), pl.col(values.name)], descending=[True, False])
-    counted = dict(table.rows())
-    often = [name for name, count in counted.items() if count >= fewest]
-    kept = list(reference["counts"]) if reference else often[:CATEGORIES]
+    counted = dict(present.value_counts().rows())
+    if reference:
+        kept = list(reference["counts"])
+    else:
+        often = sorted((-count, name) for name, count in counted.items() if count >= fewest)
+        kept = [name for _, name in often[:CATEGORIES]]
     counts = {name: int(counted.get(name, 0)) for name in kept}
     return {
         "kind": "category",
@@ -120,21 +191,7 @@ def _category(values: pl.Series, reference: Mapping[str, Any] | None, *, fewest:
     }
 
 
-def _shares(reference: Mapping[str, Any], current: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    if reference["kind"] != current["kind"]:
-        raise ValueError(f"cannot compare a {reference['kind']} with a {current['kind']}")
-    if reference["kind"] == "number":
-        sides = [list(side["counts"]) for side in (reference, current)]
-    else:
-        names = list(reference["counts"])
-        sides = [[side["counts"].get(name, 0) for name in names] + [side["other"]] for side in (reference, current)]
-        if not sides[0][-1] and not sides[1][-1]:
-            sides = [side[:-1] for side in sides]
-    if reference["missing"] or current["missing"]:
-        sides = [[*side, one["missing"]] for side, one in zip(sides, (reference, current), strict=True)]
-    if len(sides[0]) != len(sides[1]):
-        raise ValueError("the profiles have different bins; make the current one with like=")
-    counts = np.asarray(sides, dtype=float)
+def _shares(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     totals = counts.sum(axis=1, keepdims=True)
     if not totals.all():
         return np.array([1.0]), np.array([1.0 if totals.sum() == 0 else math.exp(-1)])

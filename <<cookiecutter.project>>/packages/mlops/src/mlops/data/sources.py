@@ -86,12 +86,19 @@ def ingest(model: Model, data: Data, contract: Contract) -> int:
 
     Every failure is a `Refusal` that names the model and the source, without its secrets.
     """
-    as_of = dt.date.fromisoformat(data.as_of)
-    place = locate(model.name, data.source)
     # Looked at before they are read: a file that changes meanwhile is read again next time.
     seen = local.look(model, data.source)
-    model.raw.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=model.raw.parent, prefix=".ingest-") as name:
+    rows = fetch(model, data, contract, model.raw)
+    local.remember(model, data.source, seen)
+    return rows
+
+
+def fetch(model: Model, data: Data, contract: Contract, target: Path) -> int:
+    """Write the rows up to and including `data.as_of` to `target`, as `ingest` does, and note nothing."""
+    as_of = dt.date.fromisoformat(data.as_of)
+    place = locate(model.name, data.source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".ingest-") as name:
         folder = Path(name)
         try:
             lazy = _up_to(_conform(_open(model, place, data, folder), contract), contract, as_of, place)
@@ -110,9 +117,16 @@ def ingest(model: Model, data: Data, contract: Contract) -> int:
                 f"{place.model}: {place.shown} has no rows up to {as_of}.",
                 do="Look at data.source and data.as_of in model.toml.",
             )
-        os.replace(part, model.raw)
-    local.remember(model, data.source, seen)
+        os.replace(part, target)
     return rows
+
+
+def files(model: Model, source: str, folder: Path) -> list[Path]:
+    """The files that a path, a glob or a URL names; what is not on this machine is brought into `folder`."""
+    place = locate(model.name, source)
+    if "://" in place.value.removeprefix("file://"):
+        return _download(place, folder)
+    return local.matches(model, place.value)
 
 
 def locate(model: str, source: str) -> Place:

@@ -23,7 +23,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from mlops.config import ModelConfig
+from mlops.data import outputs
 from mlops.data.contract import Contract, shorten
+from mlops.data.profile import profile
 from mlops.errors import Refusal
 from mlops.learning import bootstrap, export, frames, slices
 from mlops.learning.metrics import Floats, Metric, encode
@@ -90,6 +92,10 @@ def evaluate(
         "curves": _curves(y, prediction) if task == "classification" else {"roc": [], "precision_recall": []},
         "confusion": _confusion(y, prediction, exported.classes),
         "residuals": _residuals(y, prediction) if task == "regression" else None,
+        # What `watch` compares with what is served.
+        "outputs": profile(
+            outputs.frame(prediction, exported.classes), outputs.columns(exported.classes), outputs.BINS
+        ),
     } | {
         kind: {
             "name": labels[kind],

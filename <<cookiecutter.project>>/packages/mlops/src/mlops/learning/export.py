@@ -25,10 +25,10 @@ import skops.io
 import serve.errors
 from mlops.errors import Refusal
 from mlops.files import dumps, plain
-from mlops.learning import frames
+from mlops.learning import frames, parity
 from mlops.learning.metrics import Floats
 from serve import loading
-from serve.loading import FORMAT, MANIFEST, MODEL, PROFILE
+from serve.loading import FORMAT, GRAPH, MANIFEST, MODEL, PROFILE, SERVING
 from serve.loading import digest as _digest
 from serve.loading import libraries as _versions
 from serve.loading import line as _line
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from mlops.data.contract import Contract
 
 __all__ = ["FORMAT", "MANIFEST", "MODEL", "PROFILE", "Exported", "load", "predict", "read_manifest", "version", "write"]
+
+SEED = 7
+"""Of the rows on which another runtime is compared: a version must be the same bytes when it is made again."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,12 @@ def write(
     split: Mapping[str, Any],
     profile: Mapping[str, Any],
     lineage: Mapping[str, Any],
+    runtime: str = "sklearn",
 ) -> Exported:
     """Write a fitted estimator as a version, replacing `folder` as a whole, and load it back to prove it.
 
-    `train` is the rows it was fitted on, for the golden row. Refuses an estimator that the list above does not cover.
+    `train` is the rows it was fitted on, for the golden row and for the parity of a `runtime` that is `onnx`. Refuses
+    an estimator that the list above does not cover, and a runtime that is not installed.
     """
     data = _dump(estimator, model)
     with _refusing():
@@ -113,7 +118,7 @@ def write(
     asked = frames.features(_rows([golden, *proof], columns), columns, where=f"{model}: the golden row")
     answers = predict(estimator, asked, task).tolist()
     profile_text = dumps(profile)
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": FORMAT,
         "model": model,
         "task": task,
@@ -129,12 +134,20 @@ def write(
         "personal": [column.name for column in contract.features if column.personal],
         "proof": {"rows": proof, "predictions": answers[1:]},
     }
+    rows = frames.features(train, columns, where=f"{model}: the training rows")
+    served = parity.runtime(runtime, estimator, rows, manifest=manifest, seed=SEED)
+    manifest[SERVING] = served.to_json()
+    if served.graph is not None:
+        manifest["files"][GRAPH] = _digest(served.graph)
+        manifest["libraries"] |= {name: metadata.version(name) for name in ("onnxruntime", "skl2onnx")}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
         fresh = Path(temporary) / folder.name
         fresh.mkdir()
         (fresh / MODEL).write_bytes(data)
         (fresh / PROFILE).write_bytes(profile_text.encode())
+        if served.graph is not None:
+            (fresh / GRAPH).write_bytes(served.graph)
         (fresh / MANIFEST).write_bytes(dumps(manifest).encode())
         load(fresh)
         if folder.exists():

@@ -79,7 +79,7 @@ def train(model: Model) -> Outcome:
         estimator = fit.final(build, params, rows, where=model.name)
     training = {"folds": config.train.folds, "scores": scores}
     columns = [*contract.features, *([contract.target] if contract.target else [])]
-    export.write(
+    exported = export.write(
         model.export,
         model=model.name,
         task=config.model.task,
@@ -89,6 +89,7 @@ def train(model: Model) -> Outcome:
         split=split,
         profile=profile(frame, columns, config.drift.bins),
         lineage=_lineage(model, params, config, contract),
+        runtime=config.serve.runtime,
     )
     version = export.version(model.export)
     write_json(model.json("training"), training)
@@ -106,8 +107,8 @@ def train(model: Model) -> Outcome:
     said = f"{mean:.4g} ± {std:.2g}" if mean is not None and std is not None else "not defined"
     return Outcome(
         f"{model.name}: version {version}, {first} {said} over {config.train.folds} folds of "
-        f"{counted(len(rows.y), 'row')}.",
-        {"model": model.name, "version": version, **training},
+        f"{counted(len(rows.y), 'row')}; it {exported.manifest['serving']['says']}.",
+        {"model": model.name, "version": version, "serving": exported.manifest["serving"], **training},
     )
 
 
@@ -180,7 +181,7 @@ def _json(model: Model, name: str, verb: str) -> dict[str, Any]:
 
 
 def _lineage(model: Model, params: dict[str, Any], config: ModelConfig, contract: Contract) -> dict[str, Any]:
-    """What made this version: commit (None outside git), whether the work tree differed, data, contract, parameters."""
+    """What made this version: commit (None outside git), whether the work tree differed, data and its last day, …"""
     tracked = git.is_repository(model.root)
     # Outputs of the pipeline are tracked too and always differ while it runs: only what it reads counts.
     inputs = [str(path.relative_to(model.root)) for path in (model.toml, model.contract, model.source)]
@@ -188,6 +189,7 @@ def _lineage(model: Model, params: dict[str, Any], config: ModelConfig, contract
         "commit": git.head(model.root) if tracked else None,
         "modified": git.is_modified(model.root, *inputs) if tracked else True,
         "data": digest(model.train),
+        "as_of": config.data.as_of,
         "contract": contract.source,
         "params": params,
         "seed": config.train.seed,

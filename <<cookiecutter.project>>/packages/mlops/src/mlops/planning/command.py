@@ -4,7 +4,7 @@ It reads commits and not the work tree, writes the plan where it is told to, and
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from mlops.errors import Refusal
 from mlops.files import write_json
 from mlops.planning import affected, paths
 from mlops.planning.affected import Affected
-from mlops.planning.commits import Repository
+from mlops.planning.commits import Commit, Repository
 from mlops.reporting import neutral
 
 SHARD = 256
@@ -41,12 +41,12 @@ def plan(root: Path, base: str | None = None, head: str = "HEAD", into: str | No
         )
     changed = git.changed_between(root, start, end) if start != end else []
     found = affected.plan(old, new, changed)
-    tomls = after.texts(_toml(one.model) for one in found)
-    models = [_job(one, tomls[_toml(one.model)], is_new=_toml(one.model) in changed) for one in found]
+    models = jobs(after, found, new=changed)
     value = {"base": start, "head": end, "writable": actions.writable(actions.event()), "models": models}
+    matrices = shards(models)
     outputs = {
-        "models": " ".join(one["model"] for one in models),
-        "shards": shards(models),
+        "models": names(models, room=MOST_OUTPUT - _size(matrices)),
+        "shards": matrices,
         "writable": "true" if value["writable"] else "false",
     }
     if into is not None:
@@ -54,6 +54,15 @@ def plan(root: Path, base: str | None = None, head: str = "HEAD", into: str | No
     actions.output(outputs)
     actions.summary(summary(models, len(new.models)))
     return Outcome(_told(models, len(new.models)), value)
+
+
+def jobs(commit: Commit, found: Sequence[Affected], *, new: Collection[str]) -> list[dict[str, Any]]:
+    """The planned models as `plan.json` has them; a `model.toml` that is among the `new` paths is validated as a whole.
+
+    Raises `Refusal` for a model whose name or `model.toml` cannot be used.
+    """
+    tomls = commit.texts(_toml(one.model) for one in found)
+    return [_job(one, tomls[_toml(one.model)], is_new=_toml(one.model) in new) for one in found]
 
 
 def _range(root: Path, base: str | None, head: str) -> tuple[str, str]:
@@ -88,7 +97,7 @@ def _toml(model: str) -> str:
 
 
 def _job(one: Affected, toml: bytes, *, is_new: bool) -> dict[str, Any]:
-    """One planned model as `plan.json` has it; a `model.toml` that the change brings is validated as a whole."""
+    """One planned model."""
     why = scaffold.problem(one.model)
     if why:
         raise Refusal(
@@ -124,23 +133,34 @@ def shards(models: Sequence[Mapping[str, Any]]) -> str:
     """The matrices to start, as JSON: lists of at most `SHARD` models; `Refusal` where GitHub would not take it.
 
     A job reads a key that is not there as empty: so where it would be too long, an empty `also` is left out.
+    A model with a `head` is measured at that commit.
     """
-    jobs = [
+    rows = [
         {"model": one["model"], "runner": one["runner"], "minutes": one["minutes"], "also": "\n".join(one["also"])}
+        | ({"head": one["head"]} if "head" in one else {})
         for one in models
     ]
-    cut = [jobs[start : start + SHARD] for start in range(0, len(jobs), SHARD)]
+    cut = [rows[start : start + SHARD] for start in range(0, len(rows), SHARD)]
     short = [[{key: value for key, value in job.items() if value != ""} for job in shard] for shard in cut]
-    # The output `models` has the names once more, in ASCII.
-    room = MOST_OUTPUT - 2 * sum(len(one["model"]) + 1 for one in models)
     for form in (cut, short):
         text = json.dumps(form, separators=(",", ":"), ensure_ascii=False)
-        if len(text.encode("utf-16-le", "surrogatepass")) <= room and len(cut) <= SHARD:
+        if _size(text) <= MOST_OUTPUT and len(cut) <= SHARD:
             return text
     raise Refusal(
         f"A plan of {len(models):,} models is too long for GitHub, which takes 1 MB.",
         do="Split the change, or let fewer models read from other folders.",
     )
+
+
+def names(models: Sequence[Mapping[str, Any]], *, room: int) -> str:
+    """The planned models with spaces between; `.`, which means all, where so many bytes are too few for them."""
+    found = " ".join(one["model"] for one in models)
+    return found if _size(found) <= room else "."
+
+
+def _size(text: str) -> int:
+    """Bytes of a text as GitHub counts them."""
+    return len(text.encode("utf-16-le", "surrogatepass"))
 
 
 def summary(models: Sequence[Mapping[str, Any]], known: int) -> str:

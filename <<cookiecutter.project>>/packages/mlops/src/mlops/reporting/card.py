@@ -73,9 +73,11 @@ def write(model: Model) -> None:
 
 
 def lineage(manifest: dict[str, Any], *, version: str) -> dict[str, Any]:
-    """What made a version: commit, digests, parameters, libraries; from its manifest."""
+    """What made a version, and what serves it: commit, digests, parameters, libraries; from its manifest."""
     given = table(manifest.get("lineage"))
     kept = {key: given.get(key) for key in ("commit", "modified", "data", "contract", "params", "seed")}
+    if says := table(manifest.get("serving")).get("says"):
+        kept["serving"] = says
     return {"model": manifest.get("model"), "version": version, **kept, "libraries": manifest.get("libraries")}
 
 

@@ -107,7 +107,14 @@ _SHAPE: dict[str, Any] = {
     "run": {"seconds": "number", "ran": ["text"], "lock_changed": "flag"},
     "planned": ["text"],
     "missing": "text",
-    "lineage": {"commit": "text", "modified": "flag", "data": "text", "contract": "text", "params": {"*": "any"}},
+    "lineage": {
+        "commit": "text",
+        "modified": "flag",
+        "data": "text",
+        "contract": "text",
+        "params": {"*": "any"},
+        "serving": "text",
+    },
     "thresholds": {"margin": "number", "slice_margin": "number", "minimum_support": "number", "floors": _SCORES},
     "champion": {
         "version": "text",

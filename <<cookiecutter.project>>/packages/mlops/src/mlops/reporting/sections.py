@@ -374,6 +374,8 @@ def lineage(one: Evidence) -> Section | None:
         ("Training data, SHA-256", _word(found.get("data"))),
         ("Data contract, SHA-256", _word(found.get("contract"))),
     ]
+    if found.get("serving"):
+        body.append(("At work", f"It {_word(found.get('serving'))}."))
     if champion:
         body.append(("Champion", f"{_word(champion.get('version'))} of commit {_word(champion.get('commit'))}"))
     grid = Grid(("What", "Which"), "ll", tuple(body), limit=120)

@@ -50,11 +50,11 @@ class _Work:
         return Outcome("\n".join([*lines, *self.refused]), value, 2 if self.refused or failed else 0)
 
 
-def store(root: Path, folder: str, branch: str, head: str) -> Outcome:
+def store(root: Path, folder: str, branch: str, head: str, *, later: bool = False) -> Outcome:
     """Store what `folder` holds: one packed folder, or several beside each other; exit 2 when one was refused.
 
     `branch` is the pull request's own, `head` the measured commit. A branch that has moved on is left alone: its new
-    commit is measured by a run of its own.
+    commit is measured by a run of its own. With `later` CI is not started there: the caller has more to do first.
     """
     _check(root, branch, head)
     work = _Work()
@@ -82,6 +82,8 @@ def store(root: Path, folder: str, branch: str, head: str) -> Outcome:
             return _left_alone(work, branch, remote.heads().get(branch), head)
     lines = [f"{name} {one.version}: stored." for name, one in work.good.items()]
     lines.append(f"{branch} is at {commit[:12]} now.")
+    if later:
+        return work.outcome(lines, commit)
     if os.environ.get("MLOPS_PUSH_STARTS_CI") == "true":
         return work.outcome([*lines, "The push starts CI there."], commit)
     try:
