@@ -267,7 +267,8 @@ def main() -> int:
         notes=[
             "mlops has the profile that was stored at training; Evidently has both windows, as it needs them.",
             f"Correct means: the columns that moved are named, and for mlops PSI is its definition to {EXACT:g}.",
-            "Four times the rows need four times the memory where rows are kept; what grows here is what the allocator keeps.",
+            "Four times the rows need four times the memory where rows are kept; "
+            "what grows here is what the allocator keeps.",
             "The log as JSON lines, as the service writes it, is shown and not judged: most of that time is parsing.",
         ],
     )

@@ -577,7 +577,7 @@ def goals(
     """The goals, each as a value that must be small: for throughput mlflow's share of ours."""
     told: dict[str, tuple[float, float]] = {}
     for name, one in found.items():
-        for peer, most in ((ONNX, {1: 1 / 20, 32: 1 / 30}), (SKLEARN, {1: 1 / 5, 32: 1 / 5})):
+        for peer, most in ((ONNX, {1: 0.05, 32: 0.033}), (SKLEARN, {1: 0.2, 32: 0.2})):
             for clients in CLIENTS:
                 share = statistics.median(one.rates[MLFLOW][clients]) / statistics.median(one.rates[peer][clients])
                 told[f"{name}, {clients} client{'s' * (clients > 1)}, mlflow's share of {peer}"] = share, most[clients]

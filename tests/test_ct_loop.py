@@ -59,7 +59,7 @@ def test_when_nothing_is_due_nothing_runs(loop: Loop) -> None:
 
 
 def test_new_data_and_a_version_that_passes_become_a_pull_request_that_ci_measures(loop: Loop) -> None:
-    """One branch with the lock, the same report and the reason; while it is open an alarm waits, and a person does not."""
+    """One branch with the lock, the report and the reason; while it is open an alarm waits, and a person does not."""
     run = ct(loop, asked(loop))
     assert run.results == dict.fromkeys(run.results, SUCCESS), run.describe()
     assert stages(run["train"].log)[-1] == "explain"
