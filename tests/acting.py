@@ -48,6 +48,8 @@ from tests import actions
 from tests.github import READ, WRITE, GitHub, describe_pull, describe_repository
 
 NOBODY = "stub of "
+PATIENCE = 1200
+"""Seconds after which an act process counts as hung; the longest job takes a fraction of that."""
 # How many act processes may run at a time, over all runs of this process.
 PROCESSES = threading.Semaphore(max(os.cpu_count() or 1, 2))
 SCOPES = (
@@ -695,7 +697,9 @@ class _Attempt:
             text=True,
         )
         try:
-            output, _ = done.communicate()
+            output, _ = done.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"act did not end {said.name} within {PATIENCE} seconds") from None
         finally:
             if done.poll() is None:
                 done.kill()

@@ -17,6 +17,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from mlops import cli
+from mlops.deploying import traffic
 from mlops.watching import textfile
 from serve import app
 from serve.loading import load
@@ -419,6 +421,25 @@ def test_the_network_is_that_of_the_replicas() -> None:
     project = loaded(FOLDER / "compose.yml")["name"].removesuffix("-monitoring")
     assert networks["models"] == {"name": f"{project}-${{ENVIRONMENT:-local}}", "external": True}
     assert f'NETWORK = "{project}-$$ENVIRONMENT"' in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_prometheus_looks_up_the_name_that_every_replica_is_given() -> None:
+    (job,) = [job for job in loaded(PROMETHEUS / "prometheus.yml")["scrape_configs"] if job["job_name"] == "serve"]
+    (lookup,) = job["dns_sd_configs"]
+    (name,) = lookup["names"]
+    source = (ROOT / "packages/mlops/src/mlops/deploying/docker.py").read_text(encoding="utf-8")
+    assert f'"--network-alias", "{name}"' in source
+    assert lookup["port"] == traffic.PORT
+
+
+def test_the_page_types_options_that_watch_takes() -> None:
+    page = (ROOT / "docs" / "how-to" / "monitor.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"mlops watch \S+ (--\w+) (\S+)", page)
+    assert line[0] in {flag for flag, _ in cli.VERBS["watch"].options}
+    assert (
+        f"./{line[1].removeprefix('monitoring/')}:/metrics:ro"
+        in loaded(FOLDER / "compose.yml")["services"]["watch"]["volumes"]
+    )
 
 
 DOCKER = """#!/bin/sh

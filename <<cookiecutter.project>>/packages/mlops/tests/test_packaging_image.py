@@ -310,6 +310,16 @@ def test_a_repository_has_a_name_that_registries_take(folder: str, name: str) ->
     assert image.project(Path("/srv") / folder) == name
 
 
+def test_the_project_is_called_the_same_in_every_clone(tmp_path: Path) -> None:
+    """A clone in a folder of another name finds what was deployed from the first one."""
+    root = tmp_path / "Copy"
+    root.mkdir()
+    (root / ".template.json").write_text(json.dumps({"answers": {"project": "ml-models"}}))
+    assert image.project(root) == "ml-models"
+    (root / ".template.json").write_text("{}")
+    assert image.project(root) == "copy"
+
+
 def test_a_place_for_images_is_taken_in_lower_case() -> None:
     assert image.place("ghcr.io/Acme/Care/") == "ghcr.io/acme/care"
     assert image.place("localhost:5000/a__b/c-d") == "localhost:5000/a__b/c-d"

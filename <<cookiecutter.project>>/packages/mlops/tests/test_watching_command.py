@@ -361,3 +361,15 @@ def test_plots_in_text_are_harmless_and_bounded() -> None:
     assert "And 50 more columns" in text
     assert "2 rows of other versions are left out. 3 lines of the log are broken." in text
     assert command.CODES == {"quiet": 0, "alarm": 1, "not evaluated": 3}
+
+
+def test_numbers_of_a_look_are_written_where_prometheus_finds_them(served: Path, tmp_path: Path) -> None:
+    """`--metrics`: of what was judged as of what was not."""
+    model = Model(served, "tumour")
+    outcomes, found = look(model, log=str(log(model)), metrics=str(tmp_path / "metrics"))
+    lines = (tmp_path / "metrics" / "tumour.prom").read_text().splitlines()
+    named = f'model="tumour",version="{found.value["version"]}"'
+    for kind in outcomes:
+        mine = [line for line in lines if line.startswith(f'watch_state{{{named},kind="{kind}"')]
+        assert sorted(line.rpartition(" ")[2] for line in mine) == ["0.0", "0.0", "1.0"]
+    assert any(line.startswith(f"watch_drift_psi{{{named}") for line in lines)

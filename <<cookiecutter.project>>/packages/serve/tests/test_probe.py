@@ -4,7 +4,6 @@ import http.server
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -149,23 +148,8 @@ def test_the_command_prints_and_ends_as_the_answer_is(running: Running) -> None:
     assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == [200, 200]
 
 
-def test_a_probe_starts_at_once(running: Running) -> None:
-    """It imports no installed package and costs little more than the interpreter: an engine asks every few seconds.
-
-    Seconds are those of the processor, so that other work on this machine does not count.
-    """
-
-    def seconds(*command: str) -> float:
-        took = []
-        for _ in range(9):
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run([sys.executable, *command], capture_output=True, env=environment, check=True)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        return min(took)
-
-    environment = {**os.environ, "SERVE_LISTEN": f"127.0.0.1:{running.port}"}
-    assert seconds("-m", "serve", "probe", "/v2/health/live") - seconds("-c", "pass") < 0.06
+def test_a_probe_starts_without_any_installed_package() -> None:
+    """An engine asks every few seconds, so that what a probe imports is paid for all day."""
     code = "import sys, serve.cli, serve.probe, serve.settings; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
     roots = {name.split(".")[0] for name in loaded.split()}

@@ -139,6 +139,7 @@ VERBS: dict[str, Verb] = {
                 {"metavar": "YYYY-MM-DD", "help": "the last day of the current window (default: today in UTC)"},
             ),
             ("--log", {"metavar": "PATH", "help": "the prediction log (default: watch.log in model.toml)"}),
+            ("--metrics", {"metavar": "FOLDER", "help": "write what Prometheus shows of it there, too"}),
         ),
     ),
     "package": Verb(

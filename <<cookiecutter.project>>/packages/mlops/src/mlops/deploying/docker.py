@@ -520,6 +520,8 @@ class Engine:
             "SERVE_LOG": f"/log/{release.unit}-{replica}.jsonl",
         }
         words = ["create", "--name", name, "--network", self.prefix, "--network-alias", alias]
+        # By this name Prometheus finds all replicas.
+        words += ["--network-alias", "serve"]
         words += [word for key, value in labels.items() for word in ("--label", f"mlops.{key}={value}")]
         words += [word for key, value in settings.items() for word in ("--env", f"{key}={value}")]
         words += [*hidden, "--volume", f"{self.prefix}-{release.model}-log:/log", "--stop-timeout", str(STOP)]

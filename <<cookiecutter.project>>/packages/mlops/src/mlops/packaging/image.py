@@ -238,8 +238,12 @@ def source(url: str) -> str:
 
 
 def project(root: Path) -> str:
-    """The repository's name, as registries and engines allow one."""
-    return re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-") or "project"
+    """The repository's name, as registries and engines allow one; the same in every clone, whatever its folder is."""
+    try:
+        named = str(json.loads((root / ".template.json").read_text(encoding="utf-8"))["answers"]["project"])
+    except (OSError, ValueError, KeyError, TypeError):
+        named = root.name
+    return re.sub(r"[^a-z0-9]+", "-", named.lower()).strip("-") or "project"
 
 
 def place(given: str) -> str:

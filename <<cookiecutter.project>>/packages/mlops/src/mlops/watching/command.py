@@ -25,7 +25,7 @@ from mlops.files import read_json, write_json, write_text
 from mlops.learning import export, metrics
 from mlops.learning.export import Exported
 from mlops.learning.metrics import Floats, Metric
-from mlops.watching import drift, findings, freshness, performance, shown, skew, window
+from mlops.watching import drift, findings, freshness, performance, shown, skew, textfile, window
 from mlops.watching.findings import Finding
 from mlops.watching.window import KEY, SAID, Served, Span, Window
 from mlops.workspace import Model
@@ -55,11 +55,11 @@ class _Subject:
         return drift.look_chance(self.config.drift.false_alarms, runs_per_week=self.config.watch.runs_per_week)
 
 
-def watch(model: Model, today: str | None = None, log: str | None = None) -> Outcome:
+def watch(model: Model, today: str | None = None, log: str | None = None, metrics: str | None = None) -> Outcome:
     """Look once; the exit code is 0 for quiet, 1 for an alarm, 3 when nothing could be judged.
 
     `today` (`YYYY-MM-DD`, default: today in UTC) is the last day of the current window, `log` stands in for
-    `watch.log`.
+    `watch.log`. `metrics` is a folder for what Prometheus shows of it.
     """
     for name in ("watch.json", "watch.md"):
         # What an earlier look found must not pass for what this one did.
@@ -81,6 +81,8 @@ def watch(model: Model, today: str | None = None, log: str | None = None) -> Out
     }
     write_json(model.reports / "watch.json", value)
     write_text(model.reports / "watch.md", shown.markdown(value))
+    if metrics is not None:
+        textfile.write(value, Path(metrics), now=dt.datetime.now(dt.UTC))
     return Outcome(shown.terminal(value), value, CODES[outcome])
 
 
