@@ -53,7 +53,7 @@ def assert_parses(project: Path) -> None:
         elif path.suffix == ".json":
             json.loads(text)
         elif path.suffix == ".yaml":
-            yaml.safe_load(text)
+            list(yaml.safe_load_all(text))
         elif path.suffix == ".py":
             ast.parse(text)
 
