@@ -114,17 +114,19 @@ def alone(served: Path) -> Iterator[tuple[Running, psutil.Process]]:
 
 
 def test_memory_stays_flat_under_hostile_requests(alone: tuple[Running, psutil.Process]) -> None:
-    """The second time through all of them costs nothing that stays."""
+    """Going through all of them again costs nothing that stays; the lowest of three is what allocators do not blur."""
     running, process = alone
     bodies = [*JSON.values(), *TENSORS.values()]
 
-    def once() -> None:
-        for route, body in itertools.product(ROUTES, bodies):
-            running.post(route, body)
+    def lowest() -> int:
+        found = []
+        for _ in range(3):
+            for route, body in itertools.product(ROUTES, bodies):
+                running.post(route, body)
+            found.append(process.memory_info().rss)
+        return min(found)
 
-    once()
-    before = process.memory_info().rss
-    once()
-    once()
-    assert process.memory_info().rss - before < 8_000_000
+    lowest()
+    before = lowest()
+    assert lowest() - before < 8_000_000
     assert json.loads(running.post("/predict", GOOD).body)["predictions"]
