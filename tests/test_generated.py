@@ -252,7 +252,6 @@ def test_values_given_to_make_are_never_code(project: Path) -> None:
     for value in CODE[:9]:
         done = command("make", "test", f"MODELS={value}", cwd=project)
         assert done.returncode == 2, f"test MODELS={value!r}: {done.stdout}{done.stderr}"
-        assert "not found: models/" in done.stdout + done.stderr
     assert not list(project.rglob("CANARY"))
     assert not (project.parent / "CANARY").exists()
     assert {path.name for path in (project / "models").iterdir()} == {"tumour", "second"}
