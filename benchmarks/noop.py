@@ -24,7 +24,7 @@ PRODUCT = ROOT / "<<cookiecutter.project>>"
 BIN = Path(sys.executable).parent
 GOAL = 1.2
 # A pipeline of as many stages as the scaffold's, whose commands would fail if anything ran them.
-STAGES = ("ingest", "check", "split", "tune", "train", "evaluate", "explain")
+STAGES = ("ingest", "check", "split", "tune", "train", "evaluate", "explain", "age")
 
 
 def git(root: Path, *arguments: str) -> None:

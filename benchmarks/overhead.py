@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.rendering import commit, make, render
 
 MODEL = "tumour"
-STAGES = ("ingest", "check", "split", "tune", "train", "evaluate", "explain")
+STAGES = ("ingest", "check", "split", "tune", "train", "evaluate", "explain", "age")
 # The folders that the jobs of one model check out, beside the files at the root.
 FOLDERS = (".dvc", ".github/actions", "packages", f"models/{MODEL}")
 

@@ -39,6 +39,7 @@ PRODUCT = Path(__file__).resolve().parents[1] / "<<cookiecutter.project>>"
 PEERS = Path(__file__).resolve().parent / "peers"
 ESTIMATORS = ("linear", "forest", "boosting")
 ONNX, SKLEARN, MLFLOW = "serve, ONNX Runtime", "serve, scikit-learn", "mlflow models serve"
+TREES = f"{SKLEARN}, boosting"
 FASTAPI, BENTOML, LITSERVE, BARE = "FastAPI, minimal", "BentoML", "LitServe", "bare predict_proba"
 CLIENTS = (1, 32)
 ROWS = 20
@@ -441,19 +442,21 @@ def starts(
     scratch: Path, places: Mapping[str, Path], rows: list[dict[str, float]], *, repeats: int
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds to the first answer, and megabytes after a second of work, each alone and in turns; all ran before."""
-    found: dict[str, dict[str, list[float]]] = {peer: {"seconds": [], "memory": []} for peer in SERVICES}
+    cases = {peer: (peer, "linear") for peer in SERVICES} | {TREES: (SKLEARN, "boosting")}
+    found: dict[str, dict[str, list[float]]] = {case: {"seconds": [], "memory": []} for case in cases}
     for _ in range(repeats):
-        for peer, one in SERVICES.items():
-            service = start(one, places[peer], scratch / "linear", rows, scratch / "log.txt")
+        for case, (peer, name) in cases.items():
+            one = SERVICES[peer]
+            service = start(one, places[peer], scratch / name, rows, scratch / "log.txt")
             try:
                 lua = script(scratch / "start.lua", one, rows)
                 load(service, lua, clients=32, seconds=1)
                 memory = service.memory()
             finally:
                 service.end()
-            print(f"  {peer}: {service.seconds:.2f} s, {memory:.0f} MB", flush=True)
-            found[peer]["seconds"].append(service.seconds)
-            found[peer]["memory"].append(memory)
+            print(f"  {case}: {service.seconds:.2f} s, {memory:.0f} MB", flush=True)
+            found[case]["seconds"].append(service.seconds)
+            found[case]["memory"].append(memory)
     return found
 
 
@@ -577,7 +580,7 @@ def goals(
     """The goals, each as a value that must be small: for throughput mlflow's share of ours."""
     told: dict[str, tuple[float, float]] = {}
     for name, one in found.items():
-        for peer, most in ((ONNX, {1: 0.05, 32: 0.033}), (SKLEARN, {1: 0.2, 32: 0.2})):
+        for peer, most in ((ONNX, {1: 1 / 20, 32: 1 / 30}), (SKLEARN, {1: 1 / 5, 32: 1 / 5})):
             for clients in CLIENTS:
                 share = statistics.median(one.rates[MLFLOW][clients]) / statistics.median(one.rates[peer][clients])
                 told[f"{name}, {clients} client{'s' * (clients > 1)}, mlflow's share of {peer}"] = share, most[clients]
@@ -661,8 +664,9 @@ def main() -> int:
         notes=[
             "Ratios are to mlflow; a service has one core for all its processes, and the clients have another.",
             "`serve` checks every request against the data contract, counts it and limits it; the plain app does not.",
-            "By scikit-learn, start and memory stay above their goals: importing what the pipeline is made of takes "
-            "more than half of the start, and more memory than the goal allows for everything.",
+            "Of a linear pipeline the numbers are read as plain data, without scikit-learn. Trees by scikit-learn are "
+            "shown, not judged: importing what they are made of takes most of their start and of their memory; such "
+            "a model starts quickly and stays small by ONNX Runtime.",
         ],
     )
 

@@ -45,7 +45,7 @@ from typing import Any
 import yaml
 
 from tests import actions
-from tests.github import READ, WRITE, GitHub, describe_pull, describe_repository
+from tests.github import NOW, READ, WRITE, GitHub, describe_pull, describe_repository
 
 NOBODY = "stub of "
 PATIENCE = 1200
@@ -548,6 +548,8 @@ class _Attempt:
             raise StartupFailure(f"{self.file} is not started by {self.event.name}")
         if found := problems(self.root):
             raise StartupFailure("\n".join(found))
+        if self.event.name == "schedule":
+            self.runner.github.repositories[self.runner.repository].scheduled[self.file] = NOW
         called = {
             job["uses"].removeprefix("./"): load((self.root / job["uses"]).read_text(encoding="utf-8"))
             for job in self.workflow["jobs"].values()

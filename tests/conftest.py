@@ -17,6 +17,14 @@ __all__ = ["base", "engine", "environments", "first", "loop", "proxy", "seed"]
 Bake = Callable[..., Path]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests that share what takes minutes to make run in one process: those of the loops, and all others."""
+    for item in items:
+        if "slow" in item.keywords:
+            asked = getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("loops" if "environments" in asked else "projects"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing reads the settings of whoever runs the tests, and git has an author."""
@@ -53,3 +61,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commit(root, "Lock")
     subprocess.run(["git", "tag", "installed"], cwd=root, check=True)
     return root
+
+
+@pytest.fixture
+def project(installed: Path) -> Iterator[Path]:
+    """The installed project as it was after `make setup`; what a test did to it is undone."""
+    yield installed
+    for step in (("checkout", "--quiet", "--force", "main"), ("reset", "--quiet", "--hard", "installed")):
+        subprocess.run(["git", *step], cwd=installed, check=True)
+    listed = ["git", "for-each-ref", "--format=%(refname:short)", "refs/heads"]
+    made = set(subprocess.run(listed, cwd=installed, check=True, capture_output=True, text=True).stdout.split())
+    for branch in made - {"main"}:
+        subprocess.run(["git", "branch", "--quiet", "--delete", "--force", branch], cwd=installed, check=True)
+    # What git ignores goes too, but for the environment: a model's data would stay behind as a folder of no model.
+    subprocess.run(
+        ["git", "clean", "--quiet", "-ffdx", "--exclude=/.venv", "--exclude=/.tools"], cwd=installed, check=True
+    )

@@ -11,6 +11,7 @@ fail instead of a workflow silently taking another path.
 import base64
 import contextlib
 import dataclasses
+import datetime as dt
 import email.message
 import gzip
 import http.server
@@ -34,8 +35,8 @@ LONGEST_COMMENT = 65_536
 LONGEST_SUMMARY = 65_535
 LARGEST_FILE = 100_000_000
 READ, WRITE = "read", "write"
-NOW = "2026-11-21T00:00:00Z"
-"""What time it is on this server, always."""
+NOW = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}T00:00:00Z"
+"""What time it is on this server, as long as it runs: the day is that of the jobs, which count days from it."""
 INACCESSIBLE = "Resource not accessible by integration"
 ADMINISTRATOR = {
     "actions": WRITE,
@@ -151,6 +152,14 @@ class Repository:
     checks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     pulls: dict[int, Pull] = dataclasses.field(default_factory=dict)
     dispatches: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    asked: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """The repository dispatches that nothing was started by yet."""
+    off: set[str] = dataclasses.field(default_factory=set)
+    """Workflows that are switched off."""
+    scheduled: dict[str, str] = dataclasses.field(default_factory=dict)
+    """When the schedule of a workflow last started it."""
+    ended: dict[str, str] = dataclasses.field(default_factory=dict)
+    """How a workflow last ended."""
     rulesets: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     artifacts: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -692,8 +701,9 @@ def describe_repository(github: GitHub, repository: Repository) -> dict[str, Any
         "id": _id(repository.name),
         "name": name,
         "full_name": repository.name,
-        "owner": {"login": owner, "id": _id(owner)},
+        "owner": {"login": owner, "id": _id(owner), "type": "Organization"},
         "private": repository.private,
+        "has_issues": True,
         "default_branch": repository.default,
         "html_url": f"{github.url}/{repository.name}",
         "clone_url": f"{github.url}/{repository.name}.git",
@@ -995,7 +1005,8 @@ def _workflow(call: Call, name: str) -> dict[str, Any]:
     for number, (file, text) in enumerate(sorted(workflows(call.repository, call.repository.default).items()), start=1):
         if name in (file, str(number)):
             path = f".github/workflows/{file}"
-            return {"id": number, "name": text.get("name", path), "path": path, "state": "active"}
+            state = "disabled_inactivity" if file in call.repository.off else "active"
+            return {"id": number, "name": text.get("name", path), "path": path, "state": state}
     raise Refused(404, "Not Found")
 
 
@@ -1006,6 +1017,30 @@ def _get_workflow(call: Call, workflow: str) -> Answer:
 def _list_workflows(call: Call) -> Answer:
     files = sorted(workflows(call.repository, call.repository.default))
     return call.page([_workflow(call, file) for file in files], wrap="workflows")
+
+
+def _enable_workflow(call: Call, workflow: str) -> Answer:
+    call.repository.off.discard(Path(_workflow(call, workflow)["path"]).name)
+    return 204, None, {}
+
+
+def _list_runs(call: Call, workflow: str) -> Answer:
+    if call.query.get("status") == "completed":
+        ended = call.repository.ended.get(Path(_workflow(call, workflow)["path"]).name)
+        url = f"{call.web}/actions/runs/1"
+        return call.page([{"conclusion": ended, "html_url": url}] if ended else [], wrap="workflow_runs")
+    if call.query.get("event") != "schedule":
+        raise Refused(501, "This GitHub lists the runs that a schedule started or that have ended, and no others")
+    last = call.repository.scheduled.get(Path(_workflow(call, workflow)["path"]).name)
+    return call.page([{"event": "schedule", "created_at": last}] if last else [], wrap="workflow_runs")
+
+
+def _ask(call: Call) -> Answer:
+    kind, payload = call.field("event_type", "Dispatch"), call.body.get("client_payload", {})
+    if len(kind) > 100 or not isinstance(payload, dict) or len(payload) > 10:
+        raise Refused(422, "Invalid request: the event or its payload is too long, or has too many properties")
+    call.repository.asked.append({"kind": kind, "payload": payload, "actor": call.token.actor})
+    return 204, None, {}
 
 
 def _dispatch(call: Call, workflow: str) -> Answer:
@@ -1092,6 +1127,18 @@ def _put_settings(call: Call, setting: str) -> Answer:
     return 204, None, {}
 
 
+def _list_settings(call: Call, setting: str) -> Answer:
+    """What a test has put there as a list, under the name that GitHub gives to it."""
+    kind = setting.rpartition("/")[2].removeprefix("organization-")
+    name = {"deployment-branch-policies": "branch_policies"}.get(kind, kind)
+    return call.page(call.repository.settings.get(setting, []), wrap=name)
+
+
+def _list_owners(call: Call) -> Answer:
+    return 200, {"errors": call.repository.settings.get("codeowners/errors", [])}, {}
+
+
+PLACE = r"environments/[^/]+"
 REPOSITORY = r"/repos/(?P<owner>[^/]+)/(?P<name>[^/]+)"
 _COMMENTING = (("issues", WRITE), ("pull-requests", WRITE))
 _DISCUSSION = (("issues", READ), ("pull-requests", READ))
@@ -1124,9 +1171,32 @@ ROUTES: list[tuple[str, str, Needs, Callable[..., Answer]]] = [
         ("GET", r"/actions/workflows", (("actions", READ),), _list_workflows),
         ("GET", r"/actions/workflows/(?P<workflow>[^/]+)", (("actions", READ),), _get_workflow),
         ("POST", r"/actions/workflows/(?P<workflow>[^/]+)/dispatches", (("actions", WRITE),), _dispatch),
+        ("PUT", r"/actions/workflows/(?P<workflow>[^/]+)/enable", (("actions", WRITE),), _enable_workflow),
+        ("GET", r"/actions/workflows/(?P<workflow>[^/]+)/runs", (("actions", READ),), _list_runs),
+        ("POST", r"/dispatches", (("contents", WRITE),), _ask),
         ("GET", r"/actions/runs/(?P<run>\d+)/artifacts", (("actions", READ),), _list_artifacts),
         ("GET", r"/(?P<setting>actions/permissions(?:/workflow)?)", (("administration", READ),), _get_settings),
         ("PUT", r"/(?P<setting>actions/permissions(?:/workflow)?)", (("administration", WRITE),), _put_settings),
+        ("GET", r"/(?P<setting>actions/oidc/customization/sub)", (("actions", READ),), _get_settings),
+        (
+            "GET",
+            rf"/(?P<setting>environments|{PLACE}/deployment-branch-policies)",
+            (("actions", READ),),
+            _list_settings,
+        ),
+        (
+            "GET",
+            rf"/(?P<setting>actions/(?:organization-)?variables|{PLACE}/variables)",
+            (("variables", READ),),
+            _list_settings,
+        ),
+        (
+            "GET",
+            rf"/(?P<setting>actions/(?:organization-)?secrets|{PLACE}/secrets)",
+            (("secrets", READ),),
+            _list_settings,
+        ),
+        ("GET", r"/codeowners/errors", (("contents", READ),), _list_owners),
         ("GET", r"/actions/runs/(?P<run>\d+)", (("actions", READ),), _get_run),
         ("GET", r"/issues", (("issues", READ),), _list_issues),
         ("POST", r"/issues", (("issues", WRITE),), _create_issue),

@@ -10,6 +10,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -68,11 +69,11 @@ class Loop:
         """CI on a pull request as it is now."""
         return self.run(pull_request(self.github, NAME, number))
 
-    def run(self, event: Event, *, whole: bool = False) -> Run:
-        """CI for an event; the workflows may ask GitHub only for what our GitHub knows."""
-        run = self.runner.run(event, whole=whole)
+    def run(self, event: Event, *, workflow: str = "ci.yml", whole: bool = False) -> Run:
+        """A workflow for an event; it may ask GitHub only for what our GitHub knows, and forces nothing."""
+        run = self.runner.run(event, workflow=workflow, whole=whole)
         assert self.github.unknown == [], run.describe()
-        assert not any(push.forced for push in self.github.pushes)
+        assert [push.ref for push in self.github.pushes if push.forced] == []
         return run
 
     def follow(self, *, whole: bool = False) -> Run:
@@ -81,6 +82,11 @@ class Loop:
         self.repository.dispatches.clear()
         assert asked["workflow"] == "ci.yml"
         return self.run(dispatch(self.github, NAME, asked["ref"]), whole=whole)
+
+    def issues(self, label: str) -> list[dict[str, Any]]:
+        """The open issues with a label."""
+        found = [one for one in self.repository.issues.values() if one["state"] == "open"]
+        return [one for one in found if {"name": label} in one["labels"]]
 
     def reports(self, number: int) -> list[str]:
         """The bodies of all report comments on a pull request."""

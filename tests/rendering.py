@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cookiecutter.main import cookiecutter
@@ -52,6 +52,18 @@ def make(project: Path, *arguments: str, accept: tuple[int, ...] = (0,), **setti
     done = command("make", *arguments, cwd=project, **settings)
     assert done.returncode in accept, f"make {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
+
+
+def called(name: str) -> Callable[[Path], None]:
+    """Give a project another name, so that nothing on an engine is mistaken for that of a person's project."""
+
+    def rename(project: Path) -> None:
+        path = project / ".template.json"
+        value = json.loads(path.read_text(encoding="utf-8"))
+        value["answers"]["project"] = name
+        path.write_text(json.dumps(value), encoding="utf-8")
+
+    return rename
 
 
 def stages(said: str) -> list[str]:

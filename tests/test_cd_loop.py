@@ -23,14 +23,14 @@ from tests.acting import Run, dispatch, push
 from tests.dockerless import Hosts
 from tests.engine import Engine
 from tests.loop import FAILURE, MODEL, NAME, SKIPPED, SUCCESS, First, Loop, estimator, start, write
-from tests.rendering import command, commit
+from tests.rendering import called, command, commit
 
 pytestmark = pytest.mark.slow
 
 STAGING, PRODUCTION = "unix:///run/staging.sock", "unix:///run/production.sock"
 REGISTRY = "registry.test/acme/models"
 BOTH = {"REGISTRY": REGISTRY, "STAGING_ADDRESS": STAGING, "PRODUCTION_ADDRESS": PRODUCTION}
-SOON = "[load]\nrequests = 1\nrate = 1000.0\n[judge]\nrequests = 50\nminutes = 1\nseconds = 1\n"
+SOON = "[load]\nrequests = 1\nrate = 1000.0\n[judge]\nrequests = 50\nminutes = 10\nseconds = 1\nreplay = 50.0\n"
 PAGES = {
     "staging": f'target = "docker"\naddress = ""\nstrategy = "rolling"\nreplicas = 1\n{SOON}',
     "production": f'target = "docker"\naddress = ""\nreplicas = 2\n[canary]\nweights = [50]\n{SOON}',
@@ -401,7 +401,23 @@ def test_a_rollback_never_goes_to_the_other_environment(shop: Shop) -> None:
 
 # The same on a real engine, with a real registry.
 
-REAL = 'target = "docker"\nport = {port}\nproxy = "{proxy}"\nstrategy = "rolling"\nreplicas = 1\n'
+REAL = """
+target = "docker"
+port = {port}
+proxy = "{proxy}"
+replicas = 1
+[canary]
+weights = [50]
+[load]
+requests = 20
+[judge]
+requests = 50
+minutes = 10
+seconds = 1
+replay = 200.0
+slow = 1.0
+shift = {shift}
+"""
 
 
 @pytest.fixture
@@ -441,23 +457,50 @@ def wait(address: str) -> Any:
             time.sleep(0.1)
 
 
-def test_on_a_real_engine_the_released_version_answers(
+def test_on_a_real_engine_versions_come_and_go_back_and_a_bad_one_is_taken_back(
     versions: Versions, environments: Path, engine: Engine, base: str, proxy: str, registry: str, tmp_path: Path
 ) -> None:
-    """The image is built, pushed, pulled by its digest, proven and served behind the proxy."""
-    port = free()
+    """Images are built, pushed, pulled by their digests, proven and judged behind the proxy; bad is what differs more
+    than the environment allows. The judge has the rows that each version brings along, and nobody else asks."""
+    port, page = free(), Path("deploy") / "environments" / "production.toml"
     with start(tmp_path / "loop", versions.source, environments, extra={}) as loop:
         (loop.runner.folder / "tools" / "docker").symlink_to(engine.program)
         loop.runner.variables.update({"REGISTRY": f"{registry}/acme/models", "BASE_IMAGE": base})
-        page = Path("deploy") / "environments" / "production.toml"
-        loop.push("main", lambda root: (root / page).write_text(REAL.format(port=port, proxy=proxy)))
-        shop = Shop(loop, Hosts(tmp_path))
-        shop.measured()
+        shop, repository = Shop(loop, Hosts(tmp_path)), loop.repository
+
+        def allow(shift: float) -> None:
+            text = REAL.format(port=port, proxy=proxy, shift=shift)
+            loop.push("main", called("test-cd"), lambda root: (root / page).write_text(text))
+
+        def serving() -> tuple[Any, str | None]:
+            """The version that answers, and the one that is on record."""
+            return wait(f"http://127.0.0.1:{port}/{MODEL}/model")["version"], shop.active("production")
+
         try:
+            allow(1.0)
+            shop.measured()
             run = shop.release()
             assert run.results == results(staging=SKIPPED), run.describe()
-            assert wait(f"http://127.0.0.1:{port}/{MODEL}/model")["version"] == versions.first
-            assert shop.active("production") == versions.first
+            assert serving() == (versions.first, versions.first)
+
+            shop.merge("second")
+            run = shop.release()
+            assert run.results == results(staging=SKIPPED), run.describe()
+            assert serving() == (versions.second, versions.second)
+
+            run = shop.roll_back()
+            assert run.results == {"rollback": SUCCESS, "record": SUCCESS}, run.describe()
+            assert serving() == (versions.first, versions.first)
+            (issue,) = repository.issues.values()
+            assert versions.second in issue["title"]
+            issue["state"] = "closed"
+
+            allow(0.02)
+            run = shop.release()
+            assert run.results == results(staging=SKIPPED, production=FAILURE), run.describe()
+            assert serving() == (versions.first, versions.first)
+            (issue,) = [one for one in repository.issues.values() if one["state"] == "open"]
+            assert "It predicts" in issue["body"]
         finally:
             # All that was made is called like the proxy, which publishes the port.
             published = ("ps", "--all", "--filter", f"publish={port}", "--format", "{{.Names}}")

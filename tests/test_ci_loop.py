@@ -55,7 +55,7 @@ def test_what_was_trained_is_in_the_storage_and_its_lock_on_the_branch(first: Fi
 def test_the_commit_with_the_lock_gets_its_verdict_and_trains_nothing(first: First) -> None:
     assert first.verdicts == (SUCCESS, SUCCESS), first.follow_up.describe()
     assert stages(first.follow_up["train"].log) == []
-    assert stages(first.run["train"].log)[-3:] == ["train", "evaluate", "explain"]
+    assert stages(first.run["train"].log)[-4:] == ["train", "evaluate", "explain", "age"]
     assert re.search(r"nothing (changed|had to run)", first.follow_up["train"].log), first.follow_up["train"].log
 
 
@@ -71,6 +71,10 @@ def test_a_better_challenger_is_compared_and_a_later_run_updates_the_same_commen
     follow_up = loop.follow()
     assert follow_up.results["verdict"] == SUCCESS, follow_up.describe()
     assert loop.verdict(loop.head(number)) == SUCCESS
+    # What the training took is of the version: a run that trained nothing shows it too.
+    (after,) = loop.reports(number)
+    assert "No stage ran" in after
+    assert "| Making it |" in after
 
     for talk in range(40):
         loop.github.comment(NAME, number, f"Comment {talk}", author="bob")

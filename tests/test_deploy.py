@@ -5,6 +5,7 @@ in the workflows. The same promises, at every single step, are held by the gener
 """
 
 import hashlib
+import http.client
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +37,9 @@ replicas = 2
 weights = [20, 50]
 [judge]
 requests = 50
-minutes = 1
+minutes = 10
 seconds = 1
+replay = 20.0
 errors = 0.2
 refusals = 0.2
 slow = 0.5
@@ -46,6 +50,8 @@ rate = 40.0
 """
 TOY = Path(__file__).parent / "toy"
 USER = "65532:65532"
+AT_ONCE = 64
+"""Requests that a service lets in at once."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,9 @@ class Shop:
         return f"{self.root.name}-local"
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
-        """Begin one `mlops` command, with nothing installed."""
+        """Begin one `mlops` command, or `-c` and what Python shall do, with nothing installed."""
         return subprocess.Popen(
-            [sys.executable, "-S", "-m", "mlops", *words],
+            [sys.executable, "-S", *(words if words[0] == "-c" else ("-m", "mlops", *words))],
             cwd=self.root,
             env={**os.environ, "PYTHONPATH": str(PRODUCT / "packages" / "mlops" / "src"), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
@@ -170,8 +176,10 @@ def toy(engine: Engine, base: str, folder: Path, name: str, behaviour: dict[str,
 
 
 @pytest.fixture(scope="session")
-def shops(engine: Engine, proxy: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Shop]]:
-    """Make a repository with an environment of its own; everything of it is removed at the end."""
+def shops(
+    engine: Engine, proxy: str, toys: Images, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Shop]]:
+    """Make a repository with an environment of its own; everything of it is removed at the end, before the images."""
     made: list[Shop] = []
 
     def make() -> Shop:
@@ -232,33 +240,47 @@ def test_clients_notice_no_rollout_and_no_rollback(
     assert shop.state()["serves"] == names["d"]
 
 
-@pytest.mark.parametrize(
-    ("strategy", "line"),
-    [
-        ("rolling", "start"),
-        ("rolling", "send requests"),
-        ("rolling", "stop"),
-        ("rolling", "remove"),
-        ("canary", "observe"),
-    ],
-)
-def test_a_killed_deployment_is_finished_by_the_next(shop: Shop, toys: Images, strategy: str, line: str) -> None:
-    """`kill -9` of the real process; what served still does, and one command ends in the state of a clean run."""
-    new = toys("c" if shop.state()["serves"] != version(shop.engine, toys("c")) else "d")
-    wanted = version(shop.engine, new)
+@pytest.mark.parametrize("strategy", ["rolling", "canary"])
+def test_a_deployment_killed_at_each_of_its_steps_ends_as_a_clean_one(shop: Shop, toys: Images, strategy: str) -> None:
+    """`kill -9` of the real process, at least a dozen times: each time the same command goes on where it was."""
     before = shop.state()["serves"]
+    new = toys("c" if before != version(shop.engine, toys("c")) else "d")
+    wanted, kills = version(shop.engine, new), 0
     with shop.clients(rate=30) as clients:
-        process = shop.until(line, "deploy", "--image", new, "--strategy", strategy)
-        process.kill()
-        process.communicate()
-        said = shop.deploy(new, strategy)
-        assert "go on with what" in said or "nothing was touched" in said
+        while said := killed_at_next_step(shop, new, strategy, first=not kills):
+            kills += said == "killed"
+            assert kills < 50
     assert clients.failed == []
+    assert kills >= 12
     after = shop.state()
     assert (after["serves"], after["pending"], after["shares"]) == (wanted, None, {wanted: 100.0})
     assert (after["ready"], after["audit"], after["before"]) == (2, None, before)
     containers = [one.split()[-1] for one in after["containers"]]  # type: ignore[attr-defined]
     assert sorted(containers) == ["exited", "exited", "running", "running", "running"]
+
+
+STEPS = ("start ", "wait ", "try ", "send ", "observe ", "stop ", "remove ")
+
+
+def killed_at_next_step(shop: Shop, image: str, strategy: str, *, first: bool) -> str:
+    """Deploy, and kill it at the step after the one where it was killed last; empty when it has ended before."""
+    process = shop.start("deploy", "--image", image, "--strategy", strategy)
+    assert process.stdout is not None
+    lines, steps = [], 0
+    for line in process.stdout:
+        lines.append(line)
+        steps += line.strip().startswith(STEPS) or line.strip().endswith("is what serves")
+        if steps == (1 if first else 2):
+            process.kill()
+            process.communicate()
+            return "killed"
+    process.communicate()
+    if process.returncode == 2 and "is being changed" in lines[-2]:
+        # The lock ends with its holder, a moment later.
+        return "locked"
+    assert process.returncode == 0, "".join(lines)
+    assert "go on with what" in "".join(lines)
+    return ""
 
 
 def test_a_killed_deployment_is_given_up_by_a_rollback(shop: Shop, toys: Images) -> None:
@@ -363,9 +385,92 @@ def test_a_canary_that_fails_is_rolled_back(shop: Shop, toys: Images) -> None:
     assert shop.state() == before
 
 
+def test_overload_is_refused_at_once_and_says_when_to_come_again(shop: Shop, toys: Images) -> None:
+    """No container gets more than it lets in, what it has is answered, and after that all is as before."""
+    shop.deploy(toys("patient", waits=4.0))
+    many = 2 * AT_ONCE + 100
+    together = threading.Barrier(many)
+
+    def ask(_: int) -> tuple[int, "http.client.HTTPMessage", bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=60)
+        connection.connect()
+        together.wait(60)
+        connection.request("POST", "/tumour/predict", '{"rows": [{"x": 100.0}]}', {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+    with ThreadPoolExecutor(many) as pool:
+        answers = list(pool.map(ask, range(many)))
+    others = [(status, body) for status, _, body in answers if status not in (200, 503)]
+    assert others == []
+    served = [headers for status, headers, _ in answers if status == 200]
+    refused = [(headers, json.loads(body)) for status, headers, body in answers if status == 503]
+    assert len(served) >= 2 * AT_ONCE
+    assert refused
+    assert {headers["Retry-After"] for headers, _ in refused} == {"1"}
+    assert all("too much work" in body["error"] for _, body in refused)
+    assert max(int(headers["at-once"]) for headers in served) <= AT_ONCE
+    with shop.clients(rate=60) as clients:
+        clients.until(120)
+    assert clients.failed == []
+
+
 def test_a_registry_that_is_down_changes_nothing(shop: Shop) -> None:
     before = shop.state()
     said = shop.deploy(f"127.0.0.1:1/nobody/tumour@sha256:{'0' * 64}", code=2)
     assert "cannot be pulled" in said
     assert "Nothing was changed" in said
     assert shop.state() == before
+
+
+IMPATIENT = """
+import sys
+from mlops import cli
+from mlops.deploying import host
+host.PULL = 3.0
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_a_registry_that_never_answers_changes_nothing(shop: Shop) -> None:
+    """It takes the connection and says nothing; waited is for less time than for a real one."""
+    before = shop.state()
+    with socket.socket() as silent, shop.clients(rate=30) as clients:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        image = f"127.0.0.1:{silent.getsockname()[1]}/nobody/tumour@sha256:{'0' * 64}"
+        said = shop.run("-c", IMPATIENT, "deploy", "--image", image, code=2)
+    assert "The registry did not give" in said
+    assert "Nothing was changed" in said
+    assert clients.failed == []
+    assert shop.state() == before
+
+
+def test_what_nothing_goes_back_to_is_removed(shop: Shop, toys: Images) -> None:
+    """The images and prediction logs of versions before the last five; what is there can all be gone back to."""
+    tags, docker = [toys(name) for name in "fgh"], shop.engine.docker
+    reference = f"reference=test-toy-{os.getpid()}-*"
+    built = docker("image", "ls", "--quiet", "--no-trunc", "--filter", reference).split()
+    versions = {image: version(shop.engine, image) for image in built}
+    for tag in tags:
+        shop.deploy(tag)
+    found = json.loads(shop.run("status", "--json"))
+    releases = [found["state"]["current"], *found["state"]["previous"]]
+    kept = {one["image"] for one in releases}
+    assert len(kept) == 6
+    assert kept <= versions.keys()
+    promoted = {one["to"] for one in found["audit"] if one["what"] == "promote"}
+    gone = {image for image in versions if versions[image] in promoted} - kept
+    # Another environment on the same engine may still need one.
+    others = docker("ps", "--all", "--quiet", "--filter", "label=mlops.unit").split()
+    label = '{{.Image}} {{index .Config.Labels "mlops.target"}}'
+    pairs = [docker("inspect", "--format", label, one).split() for one in others]
+    gone -= {image for image, target in pairs if target != shop.target}
+    assert gone
+    assert [image for image in gone if shop.engine.has(image)] == []
+    assert all(shop.engine.has(image) for image in kept)
+    containers = docker(
+        "ps", "--quiet", "--filter", f"label=mlops.target={shop.target}", "--filter", "label=mlops.unit"
+    )
+    logs = docker("exec", containers.split()[0], "ls", "/log").split()
+    assert {one.partition("-")[0] for one in logs} == {one["version"] for one in releases}

@@ -13,7 +13,6 @@ import sys
 import time
 import tomllib
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,18 +37,6 @@ CODE = [
     "../../etc",
     "",
 ]
-
-
-@pytest.fixture
-def project(installed: Path) -> Iterator[Path]:
-    """The installed project as it was after `make setup`; what a test did to it is undone."""
-    yield installed
-    for step in (("checkout", "--quiet", "--force", "main"), ("reset", "--quiet", "--hard", "installed")):
-        subprocess.run(["git", *step], cwd=installed, check=True)
-    # What git ignores goes too, but for the environment: a model's data would stay behind as a folder of no model.
-    subprocess.run(
-        ["git", "clean", "--quiet", "-ffdx", "--exclude=/.venv", "--exclude=/.tools"], cwd=installed, check=True
-    )
 
 
 def evidence(project: Path, model: str) -> dict[str, object]:
@@ -239,6 +226,9 @@ def test_values_given_to_make_are_never_code(project: Path) -> None:
         ("verdict", "MODEL", ()),
         ("serve", "MODEL", ()),
         ("refresh", "AS_OF", ("MODEL=tumour",)),
+        ("due", "TODAY", ()),
+        ("retrain", "MODEL", ()),
+        ("retrain", "TODAY", ("MODEL=tumour",)),
         ("new-model", "NAME", ()),
         ("new-model", "TASK", ("NAME=third",)),
     ):

@@ -9,10 +9,13 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +24,7 @@ from typing import Any
 import pytest
 
 from tests.engine import Engine
-from tests.rendering import PRODUCT, command, commit, make
+from tests.rendering import PRODUCT, called, command, commit, make
 
 DOCKERFILE = PRODUCT / "deploy" / "Dockerfile"
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65532:65532")
@@ -107,12 +110,13 @@ class Built:
         return self.engine.docker("run", "--rm", "--entrypoint", program, *HARDENED, self.image, *rest)
 
 
-def copied(installed: Path, folder: Path) -> Path:
-    """A project to change; the environment is the one of `installed`."""
-    project = folder / NAME
+def copied(installed: Path, folder: Path, name: str = NAME) -> Path:
+    """A project of another name to change; the environment is the one of `installed`."""
+    project = folder / name
     shutil.copytree(installed, project, symlinks=True, ignore=shutil.ignore_patterns(".venv", ".git", "reports"))
     shutil.copytree(installed / ".git", project / ".git", symlinks=True)
     (project / ".venv").symlink_to(installed / ".venv")
+    called(name)(project)
     commit(project, "Copy")
     return project
 
@@ -476,3 +480,112 @@ def wait_for(port: int) -> None:
             time.sleep(0.1)
         finally:
             connection.close()
+
+
+# All of shipping, as the README walks through it.
+
+LAPTOP = "test-laptop"
+
+
+@pytest.fixture
+def laptop(built: Built, proxy: str, tmp_path: Path) -> Iterator[Built]:
+    """A project with a trained version and nothing deployed; all that it makes on the engine is removed."""
+    project = copied(built.project, tmp_path, LAPTOP)
+    page = project / "deploy" / "environments" / "local.toml"
+    page.write_text(f'proxy = "{proxy}"\nport = {free()}\n{page.read_text()}')
+    yield Built(project, built.engine)
+    own, engine = f"{LAPTOP}-local", built.engine
+    if found := engine.docker("ps", "--all", "--quiet", "--filter", f"label=mlops.target={own}").split():
+        engine.run("rm", "--force", *found)
+    engine.run("network", "rm", own)
+    engine.run("volume", "rm", own, f"{own}-tumour-log")
+    if made := engine.docker("image", "ls", "--quiet", "--no-trunc", f"{LAPTOP}/tumour").split():
+        engine.run("image", "rm", "--force", *set(made))
+
+
+def free() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def walk(project: Path) -> Iterator[str]:
+    """The commands of the README's part about serving, as they stand there."""
+    part = (project / "README.md").read_text().partition("\n## Serve it here\n")[2].partition("\n## ")[0]
+    for block in re.findall(r"(?s)```sh\n(.*?)```", part):
+        yield from block.splitlines()
+
+
+def typed(project: Path, line: str) -> str:
+    """What a command said that must end well."""
+    done = command("sh", "-c", line, cwd=project)
+    assert done.returncode == 0, f"{line}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def served(project: Path, line: str, row: dict[str, Any]) -> tuple[int, Any]:
+    """What a service that a command starts answers, until Ctrl-C ends it: make has no other word for that end."""
+    port = free()
+    environment = {**os.environ, "SERVE_LISTEN": f"127.0.0.1:{port}", "SERVE_DRAIN": "0"}
+    with subprocess.Popen(
+        ["sh", "-c", f"exec {line}"], cwd=project, env=environment, start_new_session=True
+    ) as process:
+        try:
+            wait_for(port)
+            found = asked(port, "/predict", row)
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+    assert process.returncode == -signal.SIGINT
+    return found
+
+
+def asked(port: int, path: str, row: dict[str, Any]) -> tuple[int, Any]:
+    """Status and answer for one row."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("POST", path, json.dumps({"rows": [row]}), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+@pytest.mark.slow
+def test_the_readme_ships_two_versions_and_goes_back_in_under_ten_commands(laptop: Built) -> None:
+    """Serve, package, deploy, deploy the next one by a canary, and go back: each command exactly as it is written."""
+    project, lines = laptop.project, list(walk(laptop.project))
+    port = tomllib.loads((project / "deploy" / "environments" / "local.toml").read_text())["port"]
+    row, one = laptop.manifest["golden"]["row"], laptop.manifest
+    assert len(lines) < 10
+
+    serve, image, deploy, refresh, verdict, image_again, deploy_again, status, rollback = lines
+    assert "STRATEGY=canary" in deploy == deploy_again
+    alone = served(project, serve, row)
+    assert alone[0] == 200
+    assert "tumour:" in typed(project, image)
+    first = laptop.record["version"]
+    said = typed(project, deploy)
+    assert f"tumour {first} serves local." in said
+    assert f"http://127.0.0.1:{port}/tumour/predict" in said
+    assert "rollback" not in said, "there is nothing to go back to"
+    assert asked(port, "/tumour/predict", row) == alone
+
+    typed(project, refresh)
+    typed(project, verdict)
+    typed(project, image_again)
+    second = laptop.record["version"]
+    said = typed(project, deploy_again)
+    assert f"tumour {second} serves local instead of {first}." in said
+    assert f"`make rollback MODEL=tumour ENV=local` goes back to {first}." in said
+    assert [line.split(" with ")[1] for line in said.splitlines() if " observe " in line] == [
+        f"{share} % of the requests" for share in (10, 50)
+    ]
+    assert asked(port, "/tumour/predict", row)[1]["version"] == second
+    said = typed(project, status)
+    assert said.startswith(f"tumour {second} serves in local")
+    assert "2 of 2 containers ready" in said
+    assert f"it can go back to {first}" in said
+    assert f"tumour {first} serves local instead of {second}, after" in typed(project, rollback)
+    assert asked(port, "/tumour/predict", row) == alone
+    assert one != laptop.manifest

@@ -37,9 +37,8 @@ JUDGE = PRODUCT / "deploy" / "kubernetes" / "strategies" / "rollout" / "judge.ya
 PRINT = """
 import json, pathlib, sys
 from mlops.deploying import environments
-from mlops.deploying.host import Author
 from mlops.deploying.namespace import Namespace
-from mlops.deploying.release import Release
+from mlops.deploying.release import Author, Release
 root = pathlib.Path.cwd()
 image = "registry.example:5000/acme/x@sha256:" + "a" * 64
 release = Release(model="blood_pressure", version="3f2a9c01d47b", image=image, commit="b" * 40)

@@ -13,7 +13,7 @@ from tests.conftest import Bake
 
 STORAGES = ("s3", "gs", "azure")
 ISSUER = "token.actions.githubusercontent.com"
-READERS = {"PREFIX:pull_request", "PREFIX:ref:refs/heads/*"}
+READERS = {"PREFIX:pull_request", "PREFIX:ref:refs/heads/*", "PREFIX:environment:watch"}
 WRITER = "PREFIX:environment:storage"
 
 
@@ -77,16 +77,27 @@ def test_google_knows_this_repository_only_and_tells_the_store_job_apart(bake: B
 
 def test_azure_lets_readers_read_and_the_writer_add(bake: Bake) -> None:
     project = bake(storage="azure")
-    credentials = [value(project, name) for name in ("reader-pull-request.json", "reader-branch.json", "writer.json")]
+    names = ("reader-pull-request.json", "reader-branch.json", "writer.json", "reader-watch.json")
+    credentials = [value(project, name) for name in names]
     assert {one["issuer"] for one in credentials} == {f"https://{ISSUER}"}
     assert {tuple(one["audiences"]) for one in credentials} == {("api://AzureADTokenExchange",)}
     assert credentials[0]["subject"] == "PREFIX:pull_request"
     assert credentials[1]["claimsMatchingExpression"]["value"] == "claims['sub'] matches 'PREFIX:ref:refs/heads/*'"
     assert credentials[2]["subject"] == WRITER
+    assert credentials[3]["subject"] == "PREFIX:environment:watch"
     role = value(project, "writer-role.json")
     assert {action.rpartition("/blobs/")[2] for action in role["DataActions"]} == {"read", "write", "add/action"}
     assert f'--role "{role["Name"]}"' in page(project)
     assert '--assignee "$READER" --scope "$CONTAINER" --role "Storage Blob Data Reader"' in page(project)
+
+
+def test_readers_are_trusted_in_every_environment_in_which_they_sign_in(bake: Bake) -> None:
+    """A job's environment takes the place of its branch in what GitHub says of it."""
+    workflows = [path.read_text() for path in (bake(storage="s3") / ".github" / "workflows").iterdir()]
+    reading = [text for text in workflows if "vars.STORAGE_READER" in text]
+    found = {name for text in reading for name in re.findall(r"(?m)^    environment: (\S+)$", text)}
+    assert found == {"watch"}
+    assert {f"PREFIX:environment:{name}" for name in found} <= READERS
 
 
 @pytest.mark.parametrize("storage", STORAGES)

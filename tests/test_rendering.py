@@ -26,7 +26,7 @@ CALLED = {
     "cd": tuple(f"release-{verb}" for verb in ("attest", "build", "fetch", "plan", "record", "scan", "start")),
     "rollback": ("rollback-record",),
     "ct": ("due", "propose", "start"),
-    "watch": ("heartbeat", "looks", "tell", "watch"),
+    "watch": ("heartbeat", "looks", "tell", "unplanned", "watch"),
 }
 WORKFLOWS = [*CALLERS, *(f"reusable-{verb}" for verbs in CALLED.values() for verb in verbs)]
 GITHUB = [
@@ -38,7 +38,7 @@ GITHUB = [
 ]
 BUCKET = [".github/actions/sign-in/action.yml"]
 AWS = ("reader-policy.json", "reader-trust.json", "writer-policy.json", "writer-trust.json")
-AZURE = ("reader-branch.json", "reader-pull-request.json", "writer-role.json", "writer.json")
+AZURE = ("reader-branch.json", "reader-pull-request.json", "reader-watch.json", "writer-role.json", "writer.json")
 OIDC = {"git": (), "s3": ("README.md", *AWS), "gs": ("README.md", "provider.yaml"), "azure": ("README.md", *AZURE)}
 MODEL = ["contract.py", "dvc.yaml", "model.toml", "pyproject.toml"]
 WORDS = {

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -230,3 +230,69 @@ def test_a_damaged_object_in_the_bucket_is_not_used(project: Path, tmp_path: Pat
     shutil.rmtree(place / ".dvc" / "cache", ignore_errors=True)
     assert "data/holdout.parquet" in mlops(project, place, "pull", MODEL)
     assert os.path.getsize(holdout) == len(good)
+
+
+# What a service does on a host: it logs rows as they are asked for, in files that are soon full.
+SERVED = f"""
+import asyncio, json, sys
+from pathlib import Path
+import polars as pl
+from serve.loading import load_to_serve
+from serve.model import Model
+from serve.service import Service
+from serve.settings import Settings
+log, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+service = Service(Model(load_to_serve(Path("models/{MODEL}/export"))), Settings(log=log, log_bytes=15_000))
+names = [one["name"] for one in service.model.manifest["features"]]
+rows = pl.read_parquet("models/{MODEL}/data/raw.parquet")[first:last]
+for part in rows.iter_slices(20):
+    body = json.dumps({{"rows": part.select(names).to_dicts(), "ids": part["biopsy"].to_list()}})
+    asyncio.run(service.predict(*service.reader.rows(body.encode())))
+service.close()
+"""
+
+
+def copied_by_rclone(project: Path, server: Server, host: Path) -> None:
+    """What the page lets cron type, with this bucket and this folder."""
+    program = shutil.which("rclone")
+    if program is None:
+        pytest.skip("rclone is not installed; Debian has it under that name")
+    page = (project / "docs" / "how-to" / "monitor.md").read_text()
+    settings = re.findall(r"(?m)^(RCLONE_\w+)=(.+)$", page)
+    (words,) = re.findall(r"(?m)^17 \* .* --volume \S+:/log:ro .* rclone/rclone (copy /log \S+)$", page)
+    given = [word.replace("/log", str(host)).replace("my-bucket", BUCKET) for word in words.split()]
+    # Amazon's own server is known by its address and by one for each bucket; this one is not.
+    here = {"RCLONE_CONFIG": os.devnull, "RCLONE_CONFIG_BUCKET_PROVIDER": "Other", "AWS_CA_BUNDLE": ""}
+    here["RCLONE_CONFIG_BUCKET_ENDPOINT"] = server.address
+    done = command(program, *given, cwd=host, **{**KEYS, **dict(settings), **here})
+    assert done.returncode == 0, done.stderr
+
+
+def copied_by_hand(project: Path, server: Server, host: Path) -> None:
+    """Every file, whatever the bucket has of it."""
+    for path in host.iterdir():
+        server.write(f"predictions/{MODEL}/{path.name}", path.read_bytes())
+
+
+@pytest.mark.parametrize("copied", [copied_by_rclone, copied_by_hand])
+def test_a_log_that_is_copied_to_a_bucket_is_watched_there_row_by_row(
+    copied: Callable[[Path, Server, Path], None], project: Path, server: Server, tmp_path: Path
+) -> None:
+    """Also rows whose files the host has removed meanwhile, and none of them twice."""
+    before = server.keys()
+    for step in range(4):
+        words = ["-c", SERVED, str(tmp_path / "version-1.jsonl"), str(100 * step), str(100 * step + 100)]
+        done = command(str(project / ".venv/bin/python"), *words, cwd=project)
+        assert done.returncode == 0, done.stderr
+        copied(project, server, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 5
+    place = f"s3://{BUCKET}/predictions/{MODEL}/*"
+    there = {key for key in server.keys() - before if key.startswith(f"predictions/{MODEL}/version-1.jsonl")}
+    assert len(there) > 5
+    mlops(project, project, "watch", MODEL, "--log", place, AWS_ENDPOINT_URL=server.address)
+    look = json.loads((project / "reports" / MODEL / "watch.json").read_text())
+    assert look["outcome"] == "quiet"
+    assert look["window"]["rows"] == 399
+    assert look["window"]["broken"] == 0
+    for key in there:
+        server.client.delete_object(Bucket=BUCKET, Key=key)

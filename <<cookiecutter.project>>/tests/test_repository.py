@@ -15,7 +15,7 @@ from mlops.planning.projects import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = workspace.models(ROOT)
-STAGES = ["ingest", "check", "split", "tune", "train", "evaluate", "explain"]
+STAGES = ["ingest", "check", "split", "tune", "train", "evaluate", "explain", "age"]
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 

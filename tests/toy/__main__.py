@@ -1,7 +1,7 @@
 """A service that keeps the contract of the real one and starts at once: what a deployment is tried on.
 
 It answers what a deployment asks and counts as the real one does. `/model/behaviour.json` says how it is bad:
-`{"ready": false, "fails": 0.2, "seconds": 0.1, "value": 0.9}`.
+`{"ready": false, "fails": 0.2, "seconds": 0.1, "value": 0.9}`. A row whose x is 100 or more takes `"waits"` seconds.
 """
 
 import json
@@ -21,7 +21,7 @@ STARTED = time.time()
 LOCK = threading.Lock()
 CODES: dict[int, int] = {}
 TIMES, VALUES = [0] * (len(SECONDS) + 1), [0] * (len(EDGES) + 1)
-STATE = {"draining": False, "count": 0}
+STATE = {"draining": False, "count": 0, "at_once": 0, "most": 0}
 
 
 def predicted(row: dict[str, float]) -> float:
@@ -64,6 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("model-version", os.environ["SERVE_VERSION"])
+        self.send_header("at-once", str(STATE["most"]))
         self.end_headers()
         self.wfile.write(data)
 
@@ -87,6 +88,19 @@ class Handler(BaseHTTPRequestHandler):
         """Predict one row for each that is sent."""
         started = time.perf_counter()
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        with LOCK:
+            STATE["at_once"] += 1
+            STATE["most"] = max(STATE["most"], STATE["at_once"])
+        try:
+            found = self.counted(body, started)
+        finally:
+            # Before it answers: from then on the proxy may send the next one.
+            with LOCK:
+                STATE["at_once"] -= 1
+        self.answer(*found)
+
+    def counted(self, body: bytes, started: float) -> tuple[int, dict[str, object]]:
+        """The status and the answer, which are in the metrics then."""
         status, said = self.predict(body)
         with LOCK:
             CODES[status] = CODES.get(status, 0) + 1
@@ -94,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
             TIMES[sum(seconds > edge for edge in SECONDS)] += 1
             for one in said.get("predictions", []):
                 VALUES[sum(one["value"] > edge for edge in EDGES)] += 1
-        self.answer(status, said)
+        return status, said
 
     def predict(self, body: bytes) -> tuple[int, dict[str, object]]:
         """The status and the answer."""
@@ -112,10 +126,19 @@ class Handler(BaseHTTPRequestHandler):
             assert all(set(row) == {"x"} and isinstance(row["x"], int | float) for row in rows)
         except (ValueError, KeyError, TypeError, AssertionError):
             return 422, {"error": "A row breaks the contract."}
+        if any(row["x"] >= 100 for row in rows):
+            time.sleep(BEHAVIOUR.get("waits", 0.0))
         return 200, {"model": MANIFEST["model"], "predictions": [{"value": predicted(row)} for row in rows]}
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """A burst of clients waits for its turn instead of being turned away."""
+
+    daemon_threads = True
+    request_queue_size = 256
 
 
 def leave(*_: object) -> None:
@@ -130,11 +153,10 @@ def run() -> int:
         print("serve: The export was changed: model.skops has another digest.", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, leave)
+    if log := os.environ.get("SERVE_LOG"):
+        Path(log).touch()
     host, _, port = os.environ["SERVE_LISTEN"].rpartition(":")
-    server = ThreadingHTTPServer((host, int(port)), Handler)
-    server.daemon_threads = True
-    server.request_queue_size = 256
-    server.serve_forever()
+    Server((host, int(port)), Handler).serve_forever()
     return 0
 
 

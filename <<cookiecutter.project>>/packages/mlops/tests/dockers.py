@@ -15,7 +15,7 @@ from typing import Any
 
 from mlops.deploying import docker, traffic
 from mlops.deploying.docker import Done
-from mlops.deploying.host import Clock
+from mlops.deploying.release import Clock
 
 EDGES, SECONDS = (0.25, 0.5, 0.75), (0.01, 0.1, 1.0)
 BEGUN = dt.datetime(2026, 11, 18, 12, 0, tzinfo=dt.UTC)
@@ -65,6 +65,8 @@ class World:
     """The configuration that is in force."""
     old: list[dict[str, str]] = field(default_factory=list)
     """Those of the proxy's processes that still have clients."""
+    logs: set[str] = field(default_factory=set)
+    """The files of the prediction log."""
     locks: set[str] = field(default_factory=set)
     rate: float = 50.0
     """Requests per second of all clients."""
@@ -156,7 +158,8 @@ class World:
             name: [[json.loads(line)[key] for key in keys] for line in text.splitlines()] for name, text in logs.items()
         }
         boxes = {name: box.status for name, box in self.boxes.items()}
-        return {"state": state, "audit": entries, "boxes": boxes, "told": self.told, "images": sorted(self.images)}
+        kept = {"images": sorted(self.images), "logs": sorted(self.logs)}
+        return {"state": state, "audit": entries, "boxes": boxes, "told": self.told, **kept}
 
     # The program
 
@@ -282,6 +285,8 @@ class World:
                 return Done(0, f"{box.status}\n", "")
             case "start":
                 box.status = "running"
+                settings = (word.partition("=") for word in box.words)
+                self.logs |= {value.removeprefix("/log/") for key, _, value in settings if key == "SERVE_LOG"}
                 if name.endswith("-proxy"):
                     self._reload()
             case "stop":
@@ -358,6 +363,9 @@ class World:
             case ["python", "-c", docker.SEEN, "proxy", path, mark, _]:
                 text = self.told.get(traffic.file(path.split("/")[1]), "")
                 return Done(0 if mark in text else 1, text, "")
+            case ["python", "-c", docker.CLEAR, *units]:
+                self.logs = {one for one in self.logs if one.removesuffix(".jsonl").rpartition("-")[0] in units}
+                return Done(0, "", "")
             case ["python", "-m", "serve", "probe", path, "--lines"]:
                 return Done(
                     0, "".join(json.dumps(self._post(box, path, json.loads(line))) + "\n" for line in lines), ""

@@ -25,6 +25,7 @@ def sample(
         "contract": _contract(16.0),
         "explanation": _explanation(primary, 3),
         "cost": _cost(0.9),
+        "spent": _spent(2.0),
     }
     return {
         "model": model,
@@ -56,6 +57,10 @@ def sample(
         },
         "explanation": _explanation(primary, 5),
         "cost": _cost(1.0),
+        "spent": _spent(3.0),
+        "budget": {"runner": "ubuntu-24.04", "minutes": 60, "price": 0.008, "cost": 0.0, "kwh": 0.0, "country": "DEU"},
+        "age": _age(primary),
+        "retrain": {"every_days": 30, "age_days": 0},
         "contract": _contract(50.0) | {"source": "1" * 64},
         "check": {
             "passed": True,
@@ -289,6 +294,32 @@ def _cost(scale: float) -> dict[str, Any]:
             "rows_1000": {"p50": 21.0 * scale, "p95": 25.5 * scale},
         },
         "size_bytes": int(1_482_112 * scale),
+    }
+
+
+def _spent(minutes: float) -> dict[str, Any]:
+    parts = {"tune": 0.25, "train": 0.5, "evaluate": 0.125, "explain": 0.125}
+    return {
+        "seconds": {stage: minutes * 60 * share for stage, share in parts.items()},
+        "minutes": minutes,
+        "kwh": 0.00125 * minutes,
+        "kg_co2e": 0.0005 * minutes,
+        "country": "DEU",
+        "cost": 0.008 * minutes,
+    }
+
+
+def _age(primary: str) -> dict[str, Any]:
+    losses = ((30.5, 0.004, 0.001, 0.007, 300), (61.0, 0.014, 0.009, 0.02, 250), (91.5, 0.021, 0.013, 0.03, 200))
+    return {
+        "metric": primary,
+        "sentence": "After 48 days the score has fallen by the margin of 0.01: retrain at least that often.",
+        "first": "2025-07-02",
+        "last": "2026-06-29",
+        "margin": 0.01,
+        "points": [dict(zip(("days", "loss", "low", "high", "rows"), one, strict=True)) for one in losses],
+        "recommended_days": 48,
+        "alarm_days": None,
     }
 
 

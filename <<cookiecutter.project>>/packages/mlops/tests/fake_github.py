@@ -75,6 +75,8 @@ def gh(world: dict[str, Any], arguments: list[str]) -> None:
         found = re.fullmatch(pattern, url.path)
         if found and route_method == method:
             value = function(world, parse_qs(url.query), body, *found.groups())
+            if paged and isinstance(value, dict) and "total_count" in value:
+                answer(200, [value])
             if paged != (route_method == "GET" and isinstance(value, list)):
                 wrong(world, f"pages of {path}")
             if paged:
@@ -205,6 +207,15 @@ def _owners(world: dict[str, Any], query: Any, body: Any) -> Any:
     return {"errors": world["owners"]}
 
 
+def _setting(world: dict[str, Any], query: Any, body: Any, place: str = "") -> Any:
+    """What a test says that GitHub has at an address of the repository; its query must be known too."""
+    asked = "&".join(f"{key}={value[0]}" for key, value in sorted(query.items()) if key != "per_page")
+    for key in (f"{place}?{asked}", place):
+        if key in world["settings"]:
+            return world["settings"][key]
+    answer(404, {"message": "Not Found"})
+
+
 REPO = r"repos/acme/models"
 ROUTES: list[tuple[str, str, Any]] = [
     ("GET", rf"{REPO}/issues/(\d+)/comments", _comments),
@@ -221,6 +232,8 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", rf"{REPO}/rulesets", _add_ruleset),
     ("GET", rf"{REPO}/rulesets/(\d+)", _ruleset),
     ("PUT", rf"{REPO}/rulesets/(\d+)", _put_ruleset),
+    ("GET", REPO, _setting),
+    ("GET", rf"{REPO}/((?:actions|branches|environments)(?:/.+)?)", _setting),
 ]
 
 

@@ -30,6 +30,7 @@ class Hub:
             "parents": {},
             "rulesets": [],
             "owners": [],
+            "settings": {},
             "dispatched": [],
             "fail": {},
             "calls": [],

@@ -113,6 +113,11 @@ BREAKERS = {
         'champion = "reset"\nreason = "         "',
     ),
     "gate.floors": ("floors = {accuracy = 0.5}",),
+    "gate.accept": (
+        'accept = {size = "because"}',
+        'accept = {size = "          "}',
+        'accept = {"" = "It is so by law."}',
+    ),
     "drift.psi": ("psi = 0", "psi = -1"),
     "drift.bins": ("bins = 1", "bins = 1001"),
     "drift.minimum_rows": ("minimum_rows = 19", "minimum_rows = -1"),
@@ -126,8 +131,13 @@ BREAKERS = {
     "retrain.on": ('on = ["drift", "drift"]',),
     "retrain.cooldown_days": ("cooldown_days = -1", "cooldown_days = 367"),
     "retrain.freeze": ('freeze = " "', 'freeze = "a\\nb"'),
+    "retrain.age_periods": ("age_periods = -1", "age_periods = 3", "age_periods = 121"),
     "budget.runner": ('runner = ""', 'runner = "a b"', 'runner = "${{ x }}"', 'runner = "-x"', 'runner = "a\\n"'),
     "budget.minutes": ("minutes = 0", "minutes = 7201"),
+    "budget.price": ("price = -0.01",),
+    "budget.cost": ("cost = -1", "cost = 1", "cost = -1\nprice = 0.1"),
+    "budget.kwh": ("kwh = -1",),
+    "budget.country": ('country = "de"', 'country = "deu"', 'country = "DEU\\n"', 'country = "Germany"'),
 }
 
 
@@ -466,6 +476,7 @@ def test_a_conflict_that_git_left_is_named_with_its_line() -> None:
         "",
         "[budget]\n",
         "[budget]\nminutes = 5\n",
+        '[budget]\nminutes = 5\nprice = 0.1\ncost = 2\nkwh = 1.5\ncountry = "DEU"\n',
         "[budget]  \n# why\n\nrunner = 'big'\nminutes = 5\n\n[drift]\nbins = 5\n",
         "[budget] # why\nminutes = 5\n",
         "[budget]\r\nminutes = 5\r\n",

@@ -253,7 +253,7 @@ def test_object_stores_and_their_globs(model: Model) -> None:
     same(fetch(model, "memory://bucket/part*.csv"))
     same(fetch(model, "memory://bucket/all.csv"))
     refused(model, "memory://bucket/none*.csv", message="no file matches memory://bucket/none")
-    refused(model, "memory://bucket/none.csv", message="cannot be fetched: FileNotFoundError")
+    refused(model, "memory://bucket/none.csv", message="cannot be fetched: there is nothing")
 
 
 QUERY = "SELECT number, day, amount, code, paid, y FROM rows WHERE day <= :as_of ORDER BY number"

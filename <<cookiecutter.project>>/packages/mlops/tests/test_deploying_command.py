@@ -75,9 +75,11 @@ def test_a_laptop_deploys_asks_and_goes_back(shop: Path, world: World, typed: Ty
         packaged(shop, release(world, name))
         code, text = typed("deploy", "--strategy", "canary")
         assert code == 0, text
+        # The first one has nothing to go back to.
+        assert ("make rollback" in text) == (name == "2")
     assert "tumour 222222222222 serves local instead of 111111111111." in text
     assert "http://127.0.0.1:8080/tumour/predict" in text
-    assert "`make rollback MODEL=tumour ENV=local` goes back" in text
+    assert "`make rollback MODEL=tumour ENV=local` goes back to 111111111111." in text
     code, text = typed("status")
     assert code == 0
     assert "tumour 222222222222 serves in local, from 2222222222." in text

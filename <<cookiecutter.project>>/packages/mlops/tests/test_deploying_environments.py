@@ -194,6 +194,7 @@ BREAKERS = {
     "judge.slow": ("0.0", "2"),
     "judge.fast_ms": ("-1", "10001"),
     "judge.shift": ("0", "1.5"),
+    "judge.replay": ("-1", "1001"),
     "load.requests": ("0", "1000001"),
     "load.rate": ("0", "10001"),
     "load.p99_ms": ("0", "60001"),

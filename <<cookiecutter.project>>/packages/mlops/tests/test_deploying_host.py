@@ -4,16 +4,18 @@ import copy
 import dataclasses
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from dockers import Killed, Made, World
 
 from mlops.deploying import audit, environments, traffic
+from mlops.deploying import host as hosts
 from mlops.deploying.docker import STATE, Done, Engine
 from mlops.deploying.environments import Environment
-from mlops.deploying.host import Author, Host
-from mlops.deploying.release import STRATEGIES, Release, Result, State
+from mlops.deploying.host import Host
+from mlops.deploying.release import STRATEGIES, Author, Release, Result, State
 from mlops.errors import Refusal
 
 PAGE = """
@@ -417,8 +419,45 @@ def test_a_release_that_fails_more_is_rolled_back(served: World, strategy: str) 
 
 def test_a_canary_without_traffic_is_judged_by_replay(served: World) -> None:
     served.rate = 0.0
-    assert deploy(served, release(served, "3"), "canary").outcome == "deployed"
+    lines = said(served, release(served, "3"), "canary")
     assert serving(served) == {"3"}
+    shown = [line for line in lines if line.startswith("333333333333 is as good at ")]
+    assert [line.split()[5] for line in shown] == ["10", "50"]
+    assert all("replayed from recorded rows" in line and "It fails on 0.0 %" in line for line in shown)
+
+
+def test_a_canary_is_decided_as_soon_as_its_replay_is_fast(served: World) -> None:
+    """Where nobody asks, a pace of its own spares the wait; what is replayed at once is bounded."""
+    served.rate = 0.0
+    seconds = []
+    for name, replay in (("3", 0.0), ("4", 200.0)):
+        before, limits = served.time, environments.Judge(seconds=3, replay=replay)
+        assert deploy(served, release(served, name), "canary", page(judge=limits)).outcome == "deployed"
+        seconds.append(served.time - before)
+    assert seconds[0] > 180
+    assert seconds[1] < 18
+    assert served.violations == []
+
+
+@pytest.mark.parametrize("how", ["an error", "too late"])
+def test_metrics_that_cannot_be_had_are_asked_for_again(
+    served: World, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A busy host answers late: that alone is no reason to go back."""
+    real, asked = World._get, [0]
+
+    def get(self: World, box: Any, made: Any, path: str) -> Any:
+        asked[0] += path == "/metrics"
+        if path != "/metrics" or asked[0] % 3 == 0:
+            return real(self, box, made, path)
+        if how == "too late":
+            raise TimeoutError
+        return Done(1, "", "Nothing answers")
+
+    monkeypatch.setattr(World, "_get", get)
+    monkeypatch.setattr(hosts, "ThreadPoolExecutor", lambda workers: ThreadPoolExecutor(1))
+    assert deploy(served, release(served, "3"), "canary").outcome == "deployed"
+    assert asked[0] >= 3 * 4
 
 
 def test_a_canary_that_is_never_decided_is_rolled_back(served: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -522,6 +561,25 @@ def test_a_failed_release_leaves_the_containers_that_a_rollback_would_start(serv
     assert {name: box.status for name, box in served.boxes.items()} == boxes
 
 
+def test_prediction_logs_go_with_the_versions_that_left_the_last_five(world: World) -> None:
+    for name in "1234567":
+        deploy(world, release(world, name), "blue-green")
+    assert {one[0] for one in world.logs} == set("234567")
+    assert deploy(world, release(world, "8", fails=0.9), "canary").outcome == "rolled back"
+    assert {one[0] for one in world.logs} == set("2345678"), "what was given up can be looked into"
+    deploy(world, release(world, "9"), "blue-green")
+    assert {one[0] for one in world.logs} == set("345679")
+
+
+def test_a_rollback_says_what_it_left(served: World) -> None:
+    """For the issue that holds that version back, and the pull request."""
+    assert rollback(served).facts["left"] == "2" * 12
+    new = release(served, "3")
+    broken = after_each_kill(served, lambda one: deploy(one, new, "canary"))[40]
+    assert state(broken).pending is not None
+    assert rollback(broken).facts["left"] == "3" * 12
+
+
 def test_a_second_rollback_does_not_go_to_what_was_left(served: World) -> None:
     deploy(served, release(served, "3"), "rolling")
     assert [rollback(served).release.version[0] for _ in range(2)] == ["2", "1"]  # type: ignore[union-attr]
@@ -551,7 +609,8 @@ def test_the_same_version_in_a_new_image_is_another_release(served: World) -> No
     served.registry[rebuilt.image] = dataclasses.replace(made, id="sha256:2222abc" + "2" * 57)
     assert deploy(served, rebuilt, "canary").outcome == "deployed"
     assert state(served).previous[0] == again
-    assert rollback(served).release == again
+    assert state(served).earlier == (again.unit, "1" * 12)
+    assert rollback(served, to=again.unit).release == again
     assert served.violations == []
 
 

@@ -38,6 +38,8 @@ RUNS = 10_000
 WEIGHTS = (10, 50)
 PATIENT = Judge(seconds=60)
 """Fewer looks than by default, to have the answer in seconds; that every further look is paid for is shown below."""
+HASTY = Judge(requests=200, minutes=4, seconds=1, replay=200.0)
+"""As on a laptop: nearly all that is seen is replayed, and it is decided in seconds."""
 
 
 @dataclass(frozen=True)
@@ -95,21 +97,21 @@ def requests(rng: np.random.Generator, count: int, side: World, version: str) ->
 Rollout = Callable[[np.random.Generator, int, World], Answer]
 
 
-def ours(rng: np.random.Generator, rate: int, new: World) -> Answer:
+def ours(rng: np.random.Generator, rate: int, new: World, *, limits: Judge = PATIENT) -> Answer:
     """A whole canary rollout under the judge: every step must be promoted."""
     for weight in WEIGHTS:
         evidence, elapsed, answer = Evidence(), 0, "hold"
         while answer == "hold":
-            elapsed += PATIENT.seconds
-            count = int(rng.poisson(rate * PATIENT.seconds / 60))
+            elapsed += limits.seconds
+            count = int(rng.poisson(rate * limits.seconds / 60))
             mine = int(rng.binomial(count, weight / 100))
             live = Look(canary=requests(rng, mine, new, "new"), stable=requests(rng, count - mine, STABLE, "old"))
-            evidence = evidence.after(live, PATIENT)
-            found = decide(evidence, limits=PATIENT, elapsed=elapsed, steps=len(WEIGHTS))
+            evidence = evidence.after(live, limits)
+            found = decide(evidence, limits=limits, elapsed=elapsed, steps=len(WEIGHTS))
             if found.answer == "hold" and (n := found.replay):
                 sides = requests(rng, n, new, "new"), requests(rng, n, STABLE, "old")
-                evidence = evidence.after(Look(canary=sides[0], stable=sides[1], replayed=n), PATIENT)
-                found = decide(evidence, limits=PATIENT, elapsed=elapsed, steps=len(WEIGHTS))
+                evidence = evidence.after(Look(canary=sides[0], stable=sides[1], replayed=n), limits)
+                found = decide(evidence, limits=limits, elapsed=elapsed, steps=len(WEIGHTS))
             answer = found.answer
         if answer == "roll back":
             return "roll back"
@@ -153,9 +155,10 @@ def keeps_its_promise(found: dict[tuple[int, float], float]) -> bool:
     return bool(np.mean(good) <= 0.01 and max(by_rate) <= 0.01 and max(by_size) <= 0.01)
 
 
-def test_in_ten_thousand_rollouts_at_most_one_in_a_hundred_is_judged_wrongly() -> None:
+@pytest.mark.parametrize("limits", [PATIENT, HASTY], ids=["at an even pace", "as fast as on a laptop"])
+def test_in_ten_thousand_rollouts_at_most_one_in_a_hundred_is_judged_wrongly(limits: Judge) -> None:
     """False promotion and false rollback, over four rates and four sizes of defects of four kinds."""
-    found = mistakes(ours, RUNS)
+    found = mistakes(functools.partial(ours, limits=limits), RUNS)
     assert keeps_its_promise(found), found
 
 
@@ -504,6 +507,15 @@ def test_without_traffic_replay_is_asked_for_at_an_even_pace_and_decides() -> No
     assert answer == "promote"
     assert elapsed < LIMITS.minutes * 60 / 2
     assert "were replayed from recorded rows" in found.reasons[0]
+
+
+def test_a_pace_of_its_own_is_kept_and_little_is_replayed_at_once() -> None:
+    """After a minute in which nobody looked, no more is sent than can be judged again soon."""
+    hasty = replace(LIMITS, replay=50.0)
+    assert judge([], limits=hasty, elapsed=4, steps=2).replay == 200
+    assert judge([], limits=hasty, elapsed=60, steps=2).replay == judging.MOST * LIMITS.requests
+    slower = replace(LIMITS, replay=0.001)
+    assert judge([], limits=slower, elapsed=15, steps=2).replay == judge([], limits=LIMITS, elapsed=15, steps=2).replay
 
 
 def test_with_enough_traffic_nothing_is_replayed() -> None:

@@ -4,6 +4,7 @@ import datetime as dt
 import itertools
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,12 @@ from typing import Any
 import fake_kubectl
 import pytest
 
-from mlops.deploying import audit, environments, kubernetes, manifests
-from mlops.deploying.host import Author, Clock
+from mlops.deploying import audit, command, environments, kubernetes, manifests
 from mlops.deploying.kubernetes import Cluster
 from mlops.deploying.namespace import Namespace
-from mlops.deploying.release import Release, State
+from mlops.deploying.release import Author, Clock, Release, State
 from mlops.errors import Refusal
+from mlops.workspace import Model
 from serve.measures import SECONDS
 
 NAMESPACE = "acme-production"
@@ -541,9 +542,8 @@ def test_two_at_once_end_with_one_of_them(tmp_path: Path, monkeypatch: pytest.Mo
     code = (
         "import sys, pathlib\n"
         "from mlops.deploying import environments, kubernetes\n"
-        "from mlops.deploying.host import Author\n"
         "from mlops.deploying.namespace import Namespace\n"
-        "from mlops.deploying.release import Release\n"
+        "from mlops.deploying.release import Author, Release\n"
         "from mlops.errors import Refusal\n"
         "kubernetes.LOOK, kubernetes.LEASE = 0.05, 2\n"
         "page = environments.parse('target = \"kubernetes\"', name='production', where='page')\n"
@@ -761,6 +761,21 @@ def test_status_shows_who_gets_which_part(stage: Stage) -> None:
     assert sum(shares.values()) == 100.0
     assert 0 < shares["2" * 12] < 100
     assert stage.target().healthy("tumour") == (2, 2)
+
+
+def test_status_speaks_of_pods_and_of_no_steps_that_kubernetes_makes_by_itself(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = stage.root / environments.FOLDER
+    pages.mkdir(parents=True, exist_ok=True)
+    (pages / "production.toml").write_text(PAGE)
+    monkeypatch.setattr(command, "_target", lambda *_: stage.target())
+    stage.deploy(1)
+    killed_in_the_middle(stage)
+    said = command.status(Model(stage.root, "tumour"), "production").text
+    assert "2 of 2 pods ready" in said
+    assert re.search(r"canary of 222222222222, begun by ada at [-\d]+ [:\d]+ UTC\n", said)
+    assert "step" not in said
 
 
 def test_the_edges_are_those_of_the_service() -> None:

@@ -14,7 +14,7 @@ from mlops import config, pipeline, storage, tracking
 from mlops.cli import Outcome
 from mlops.errors import Refusal
 from mlops.judging import champion, command
-from mlops.learning import export
+from mlops.learning import export, spending
 from mlops.reporting import facts
 from mlops.workspace import Model
 
@@ -329,8 +329,8 @@ def test_repro_writes_the_cards_and_says_what_ran(tumour: Model) -> None:
     """After the stages the card is written; a second run says that nothing changed, with the first metric."""
     edit(tumour.toml, ('[[evaluate.slices]]\nname = "small', 'seed = 8\n\n[[evaluate.slices]]\nname = "small'))
     outcome = pipeline.repro(tumour)
-    assert outcome.value["ran"] == ["evaluate", "explain"]
-    assert outcome.text.startswith("tumour: ran evaluate, explain; roc_auc 0.")
+    assert outcome.value["ran"] == ["evaluate", "explain", "age"]
+    assert outcome.text.startswith("tumour: ran evaluate, explain, age; roc_auc 0.")
     assert (tumour.folder / "CARD.md").is_file()
     again = pipeline.repro(tumour)
     assert re.fullmatch(r"tumour: nothing changed; roc_auc 0\.\d+ on the holdout\.", again.text)
@@ -357,6 +357,58 @@ def test_the_run_is_in_the_evidence_and_says_whether_its_lock_is_committed(tumou
 def test_without_a_run_the_evidence_says_nothing_of_it(tumour: Model) -> None:
     command.gate(tumour)
     assert evidence(tumour)["run"] is None
+
+
+def test_what_making_a_version_took_travels_with_it(promoted: Model) -> None:
+    """A run that trains nothing shows the training's minutes, beside the champion's.
+
+    A training that DVC's cache gives back took what it took.
+    """
+    first = {stage: promoted.json(f"spent/{stage}").read_bytes() for stage in (*spending.STAGES, "age")}
+    assert pipeline.repro(promoted).value["ran"] == []
+    command.gate(promoted)
+    found = evidence(promoted)
+    assert found["spent"] == found["champion"]["spent"]
+    assert found["spent"]["minutes"] == pytest.approx(sum(json.loads(one)["seconds"] for one in first.values()) / 60)
+    edit(promoted.toml, ("folds = 5", "folds = 4"))
+    assert "train" in pipeline.repro(promoted).value["ran"]
+    assert promoted.json("spent/train").read_bytes() != first["train"]
+    command.gate(promoted)
+    assert evidence(promoted)["champion"]["spent"] == found["spent"]
+    edit(promoted.toml, ("folds = 4", "folds = 5"))
+    pipeline.repro(promoted)
+    assert promoted.json("spent/train").read_bytes() == first["train"]
+
+
+def test_a_version_beyond_its_budget_is_refused_and_so_is_one_of_unknown_cost(tumour: Model) -> None:
+    """Setting a limit trains nothing again, and holds for what was trained before."""
+    assert command.gate(tumour).code == 0
+    edit(tumour.toml, ("price = 0.0", "price = 1000.0\ncost = 0.001"))
+    outcome = command.gate(tumour)
+    assert (outcome.code, outcomes(tumour)["budget"], outcomes(tumour)["current"]) == (1, "failed", "passed")
+    assert "(at 1000 a minute), and budget.cost is 0.001" in outcome.text
+    assert "raise the limit in model.toml" in outcome.text
+    tumour.json("spent/train").unlink()
+    command.gate(tumour)
+    assert outcomes(tumour)["budget"] == "not evaluated"
+    assert (evidence(tumour)["spent"], facts.problem(evidence(tumour))) == (None, None)
+
+
+def test_the_age_curve_is_in_the_evidence_and_is_drawn_once(promoted: Model) -> None:
+    """It depends on rows, parameters, code and the margin; a model without it is judged too."""
+    command.gate(promoted)
+    found = evidence(promoted)
+    assert found["age"] == json.loads(promoted.json("age").read_text())
+    assert len(found["age"]["points"]) >= 3
+    assert found["retrain"] == {"every_days": 30, "age_days": 0}
+    assert facts.problem(found) is None
+    edit(promoted.toml, ("every_days = 30", "every_days = 20"))
+    assert pipeline.repro(promoted).value["ran"] == []
+    edit(promoted.toml, ("\nmargin = 0.01", "\nmargin = 0.02"))
+    assert pipeline.repro(promoted).value["ran"] == ["age"]
+    promoted.json("age").unlink()
+    command.gate(promoted)
+    assert evidence(promoted)["age"] is None
 
 
 def test_the_thresholds_in_the_evidence_are_those_of_the_gate(tumour: Model) -> None:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops.config import Gate
+from mlops.config import Budget, Gate
 from mlops.judging import gate
 from mlops.judging.compare import Comparison, Pair, Part, compare
 from mlops.judging.gate import RULES, Case, Standing, Verdict, judge
+from mlops.judging.plausible import Arrivals, Doubt
 from mlops.learning.bootstrap import Interval
 from mlops.learning.metrics import METRICS
 
@@ -59,7 +60,16 @@ GOOD = Case(
     evaluation=evaluation(),
     standing=Standing(kind="compared", version="0123456789ab"),
     comparison=comparison(),
+    arrivals=Arrivals(rows=57),
+    used=frozenset(),
+    budget=Budget(minutes=60, price=0.01, cost=0.5, kwh=1.0),
+    spent={"minutes": 12.0, "cost": 0.12, "kwh": 0.2},
 )
+
+
+def spent(**changes: Any) -> Case:
+    """The good case, but for what making it took."""
+    return but(spent={"minutes": 12.0, "cost": 0.12, "kwh": 0.2} | changes)
 
 
 def but(**changes: Any) -> Case:
@@ -82,6 +92,13 @@ def slices(young: Part | None) -> Comparison:
     return comparison(parts=(young, old) if young else (old,))
 
 
+DOUBTED = Arrivals(rows=57, doubts=(Doubt("age", "age is odd."), Doubt("size", "size is odd, too.")))
+
+
+def accepting(**why: str) -> Gate:
+    return dataclasses.replace(RULES_OF_MODEL, accept=why)
+
+
 NAN = math.nan
 WORSE = pair(-0.031, -0.055, -0.010)
 
@@ -96,6 +113,18 @@ BREAKERS: dict[str, list[tuple[str, Case, str, str]]] = {
         ("not checked", but(check=None), "not evaluated", "was not checked"),
         ("says nothing", but(check={}), "not evaluated", "was not checked"),
         ("says something else", but(check={"passed": "yes"}), "not evaluated", "was not checked"),
+    ],
+    "plausible": [
+        ("a doubt", but(arrivals=DOUBTED), "failed",
+         'Mend the source, or say in [gate.accept] of model.toml why it is right (age = "…", size = "…"): '
+         'age is odd. size is odd, too.'),
+        ("one is accepted and one is not", but(arrivals=DOUBTED, gate=accepting(age="We moved to months.")), "failed",
+         'Mend the source, or say in [gate.accept] of model.toml why it is right (size = "…"): size is odd, too.'),
+        ("an acceptance that the champion has used",
+         but(arrivals=DOUBTED, gate=accepting(age="We moved to months.", size="It grew."), used=frozenset(["age"])),
+         "failed", "What model.toml accepts of age was used by the champion and no longer counts."),
+        ("nobody could look", but(arrivals=Arrivals(because="data/train.parquet is not on this machine.")),
+         "not evaluated", "Whether the data is plausible is not known: data/train.parquet is not on this machine."),
     ],
     "measured": [
         ("no overall", but(evaluation=evaluation(overall={})), "not evaluated", "no value of roc_auc, log_loss"),
@@ -146,6 +175,16 @@ BREAKERS: dict[str, list[tuple[str, Case, str, str]]] = {
         ("a failed one outweighs an unknown one",
          but(comparison=comparison(parts=(Part(name="old", rows=90, pair=pair(-0.08, -0.12, -0.06)),))),
          "failed", "in the slice 'old'"),
+    ],
+    "budget": [
+        ("too long", spent(minutes=75.25), "failed",
+         "Making it took 75.2 minutes, and budget.minutes is 60. Make it with less"),
+        ("too dear", spent(cost=0.51), "failed", "Making it took 0.510 (at 0.01 a minute), and budget.cost is 0.5."),
+        ("too much energy", spent(kwh=1.01), "failed", "Making it took 1.010 kWh (an estimate), and budget.kwh is 1."),
+        ("a failed limit outweighs an unknown one", spent(minutes=61.0, kwh=None), "failed", "budget.minutes is 60"),
+        ("nothing known", but(spent=None), "not evaluated", "budget.minutes is 60, and what making it took is not"),
+        ("energy not measured", spent(kwh=None), "not evaluated", "add mlops[carbon] to the dependencies"),
+        ("a NaN", spent(cost=NAN), "not evaluated", "budget.cost is 0.5, and what making it took is not known"),
     ],
 }  # fmt: skip
 
@@ -223,6 +262,37 @@ def test_a_reset_is_said_with_its_reason() -> None:
     assert verdict.verdict == "passed"
     assert any("another device" in one for one in verdict.reasons)
     assert judge(but(standing=reset, comparison=None, evaluation=overall("roc_auc", value=0.5))).verdict == "failed"
+
+
+def test_what_a_person_accepts_is_said_and_passes() -> None:
+    """Every doubt has its reason: the verdict passes, and shows both."""
+    verdict = judge(but(arrivals=DOUBTED, gate=accepting(age="We moved to months.", size="It grew by law.")))
+    assert verdict.verdict == "passed"
+    assert any("age is odd. Accepted in model.toml: We moved to months." in one for one in verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arrivals", "words"),
+    [
+        ("first", Arrivals(), "there is no champion's data to hold them to"),
+        ("reset", Arrivals(), "there is no champion's data to hold them to"),
+        ("compared", Arrivals(), "which of them are newer than the champion's data is not known"),
+        ("compared", Arrivals(rows=0), "No row is newer than the champion's data."),
+        ("compared", Arrivals(rows=1), "1 row newer than the champion's data is plausible."),
+    ],
+)
+def test_it_is_said_what_could_be_looked_at(kind: Any, arrivals: Arrivals, words: str) -> None:
+    """A first version has no champion's data; rows without a time are not known to be new."""
+    case = but(standing=Standing(kind=kind, version="0123456789ab"), arrivals=arrivals)
+    assert any(words in one for one in judge(case).reasons)
+
+
+def test_with_an_unknown_champion_no_data_is_plausible() -> None:
+    """What could not be held against anything is not evaluated; what is doubted all the same fails."""
+    unknown = but(standing=Standing(kind="unknown", because="It is lost."), comparison=None, arrivals=Arrivals())
+    found = {one.rule: one.outcome for one in judge(unknown).rules}
+    assert found["plausible"] == "not evaluated"
+    assert judge(dataclasses.replace(unknown, arrivals=DOUBTED)).verdict == "failed"
 
 
 def test_small_slices_are_shown_and_not_judged() -> None:

@@ -15,11 +15,12 @@ import yaml
 from mlops import tracking
 from mlops.data import stages as data
 from mlops.errors import Refusal
-from mlops.learning import export, stages
+from mlops.learning import export, spending, stages
 from mlops.reporting import card
+from mlops.watching.command import age
 from mlops.workspace import Model
 
-VERBS = (data.ingest, data.check, data.split, stages.tune, stages.train, stages.evaluate, stages.explain)
+VERBS = (data.ingest, data.check, data.split, stages.tune, stages.train, stages.evaluate, stages.explain, age)
 
 
 @pytest.fixture(autouse=True)
@@ -46,17 +47,17 @@ def set_toml(model: Model, old: str, new: str) -> None:
 
 
 def outputs(model: Model) -> dict[str, bytes]:
-    """Every file that the pipeline wrote, but for the one that holds times."""
+    """Every file that the pipeline wrote, but for those that hold times."""
     names = [path for path in model.folder.rglob("*") if path.is_file() and path.suffix in (".json", ".csv", ".skops")]
     found = {path.relative_to(model.folder).as_posix(): path.read_bytes() for path in names}
-    return {name: content for name, content in found.items() if name != "cost.json"}
+    return {name: content for name, content in found.items() if name != "cost.json" and "spent/" not in name}
 
 
 def declared(model: Model) -> dict[str, dict[str, Any]]:
     """Outputs of the learning stages in dvc.yaml, by path, with what is said of them."""
     found: dict[str, dict[str, Any]] = {}
     for name, stage in yaml.safe_load((model.folder / "dvc.yaml").read_text())["stages"].items():
-        if name in ("tune", "train", "evaluate", "explain"):
+        if name in (*spending.STAGES, *spending.OPTIONAL):
             for one in [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]:
                 found.update(one if isinstance(one, dict) else {one: {}})
     return found

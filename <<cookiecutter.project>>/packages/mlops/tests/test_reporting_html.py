@@ -150,7 +150,14 @@ def test_the_examination_notices_what_is_alive(alive: str, page: str) -> None:
         ),
         (
             "regression",
-            ["Champion and challenger", "Calibration", "Residuals", "What the model looks at", "Data drift"],
+            [
+                "Champion and challenger",
+                "Calibration",
+                "Residuals",
+                "What the model looks at",
+                "How it ages",
+                "Data drift",
+            ],
         ),
     ],
 )
@@ -173,6 +180,7 @@ def test_plots_show_the_names_and_both_versions() -> None:
         assert "var(--champion)" in drawn[title]
         assert "var(--challenger)" in drawn[title]
     assert "var(--bad)" in drawn["Data drift"]
+    assert all(f">{name}</text>" in drawn["How it ages"] for name in ("margin", "retrain.every_days", "older by days"))
 
 
 def test_a_moved_category_is_drawn_too() -> None:

@@ -195,9 +195,67 @@ def test_the_minutes_of_the_pipeline_are_part_of_the_cost(root: Path) -> None:
     report(root, [], plan=plan(root, {"tumour": ["x"]}))
     assert "Stages that ran: train, evaluate." in told(root)
     assert "| The pipeline in this run | \u2013 | 3.2 minutes | \u2013 |" in told(root)
-    put(root, "tumour", "evidence.json", one | {"run": {"seconds": 1.0, "ran": [], "lock_changed": False}})
+
+
+def test_what_making_a_version_took_is_told_by_a_run_that_trains_nothing_too(root: Path) -> None:
+    """The comment is updated by the run on the stored commit, whose own seconds say nothing of the training."""
+    one = evidence.sample("tumour") | {"run": {"seconds": 1.0, "ran": [], "lock_changed": False}}
+    put(root, "tumour", "evidence.json", one)
     report(root, [], plan=plan(root, {"tumour": ["x"]}))
-    assert "No stage ran: dvc.lock was right already." in told(root)
+    for promised in (
+        "No stage ran: dvc.lock was right already.",
+        "| Making it | 2.0 minutes | 3.0 minutes | +50 % |",
+        "| Making it, at 0.008 a minute | 0.0160 | 0.0240 | +50 % |",
+        "| Energy, estimated | 2.500 Wh | 3.750 Wh | +50 % |",
+        "| CO2e, estimated | 1 g | 1.500 g | +50 % |",
+        "Making it, once its data was there: train 90.0 s, tune 45.0 s, evaluate 22.5 s, explain 22.5 s.",
+        "estimates by codecarbon",
+        "for the electricity of DEU",
+    ):
+        assert promised in told(root), promised
+    assert "The pipeline in this run" not in told(root)
+
+
+def test_what_was_not_measured_is_said_and_not_shown_as_nothing(root: Path) -> None:
+    one = evidence.sample("tumour")
+    one["spent"] |= {"kwh": None, "kg_co2e": None, "cost": None}
+    one["champion"]["spent"] = None
+    one["budget"]["price"] = 0.0
+    put(root, "tumour", "evidence.json", one)
+    report(root, [], plan=plan(root, {"tumour": ["x"]}))
+    assert "Its energy was not measured: write mlops&#91;carbon&#93; instead of mlops" in told(root)
+    assert "| Making it | \u2013 | 3.0 minutes | \u2013 |" in told(root)
+    assert not re.search(r"\| (Energy|CO2e|Making it, at)", told(root))
+    put(root, "tumour", "evidence.json", one | {"spent": None})
+    report(root, [], plan=plan(root, {"tumour": ["x"]}))
+    assert "Making it" not in told(root)
+
+
+def test_the_age_curve_is_told_beside_what_model_toml_sets(root: Path) -> None:
+    """What it recommends, how sure, of which rows, as a table and as a plot of text."""
+    put(root, "tumour", "evidence.json", evidence.sample("tumour"))
+    report(root, [], plan=plan(root, {"tumour": ["x"]}))
+    for promised in (
+        "retrain.every_days is 30, and the curve recommends 48; ",
+        "watch.age_days sets no limit, and the curve asks for none.",
+        "Measured on rows of 2025-07-02 to 2026-06-29.",
+        "| Older by | Worse in roc_auc (95 % interval) | Rows |",
+        "| 61 days | 0.0140 (0.0090 to 0.0200) | 250 |",
+        'title "How it ages"',
+        "line [0.01, 0.01, 0.01]",
+    ):
+        assert promised in told(root).replace("&#95;", "_"), promised
+
+
+def test_a_model_whose_age_was_not_measured_says_why(root: Path) -> None:
+    one = evidence.sample("tumour") | {"age": {"metric": "roc_auc", "points": [], "sentence": "It has no time."}}
+    put(root, "tumour", "evidence.json", one)
+    report(root, [], plan=plan(root, {"tumour": ["x"]}))
+    section = told(root).partition("<summary>How it ages</summary>")[2].partition("</details>")[0]
+    assert section.strip() == "It has no time."
+    put(root, "tumour", "evidence.json", one | {"age": None})
+    report(root, [], plan=plan(root, {"tumour": ["x"]}))
+    assert "How it ages" not in told(root)
 
 
 def test_the_report_holds_everything_that_a_reviewer_is_promised(root: Path) -> None:
@@ -205,7 +263,7 @@ def test_the_report_holds_everything_that_a_reviewer_is_promised(root: Path) -> 
         root,
         "tumour",
         "evidence.json",
-        evidence.sample("tumour") | {"run": {"seconds": 60, "ran": [], "lock_changed": False}},
+        evidence.sample("tumour") | {"run": {"seconds": 60, "ran": ["train"], "lock_changed": True}},
     )
     report(root, [], plan=plan(root, {"tumour": ["x"]}))
     for promised in (

@@ -15,9 +15,10 @@ from stored import git
 from test_retraining import TOML
 
 from mlops import files, github
-from mlops.retraining import heartbeat, tell
+from mlops.retraining import heartbeat, tell, words
 from mlops.retraining.looks import looks
 from mlops.retraining.tell import tell as told
+from mlops.watching.planned import unplanned
 from mlops.workspace import Model
 
 
@@ -193,16 +194,44 @@ def test_models_with_a_log_and_a_version_are_watched(
     stored.commit(project)
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     outcome = looks(project, into=str(tmp_path / "looks.json"))
-    assert outcome.value == {"models": ["alpha"]}
+    assert outcome.value == {"models": ["alpha"], "broken": []}
     value = json.loads((tmp_path / "looks.json").read_text())
     assert value["head"] == git(project, "rev-parse", "HEAD")
     job = {"model": "alpha", "runner": "ubuntu-24.04", "minutes": 60, "also": ""}
-    assert json.loads((tmp_path / "output").read_text().splitlines()[1]) == [[job]]
+    assert json.loads((tmp_path / "output").read_text().splitlines()[4]) == [[job]]
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        (TOML + "[watch]\nlog = 7\n", "models/beta/model.toml: watch.log is 7."),
+        (TOML + '[watch]\nlog = "log"\n[budget]\nminutes = 0\n', "models/beta/model.toml: budget.minutes is 0."),
+        (TOML + "[watch\n", "models/beta/model.toml is not valid TOML"),
+    ],
+)
+def test_a_broken_model_is_said_and_the_others_are_watched(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toml: str, said: str
+) -> None:
+    for name, text in (("alpha", TOML + '[watch]\nlog = "log/*.jsonl"\n'), ("beta", toml)):
+        model: Model = stored.add(project, name)
+        model.toml.write_text(text)
+        (model.folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    stored.commit(project)
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
+    outcome = looks(project, into=str(tmp_path / "looks.json"))
+    assert outcome.code == 2
+    assert outcome.value["models"] == ["alpha"]
+    assert outcome.value["broken"][0].startswith(said)
+    assert (tmp_path / "output").read_text().splitlines()[1] == "1"
+    assert looks(project, keep_going=True).code == 0
+    left = unplanned(project, str(tmp_path / "looks.json"))
+    assert left.code == 2
+    assert said in left.text
 
 
 def test_without_a_log_nothing_is_watched_and_the_page_says_what_to_do(project: Path) -> None:
     outcome = looks(project)
-    assert outcome.value == {"models": []}
+    assert outcome.value == {"models": [], "broken": []}
     assert "`watch.log` in model.toml" in outcome.text
 
 
@@ -231,16 +260,27 @@ def test_a_schedule_that_stopped_is_noticed_by_the_other(
     assert said in "".join(found.values())
 
 
-def test_the_heartbeat_switches_every_schedule_on_and_is_red_where_one_had_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_heartbeat_switches_every_schedule_on_and_tells_of_one_that_had_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, desk: Desk
 ) -> None:
+    """The run is red, and one issue says why until all run again; no model is taken for the cause."""
     on: list[str] = []
     monkeypatch.setattr(github, "switch_on", on.append)
     monkeypatch.setattr(heartbeat, "stopped", lambda now: {"ct.yml": "It stopped."})
     outcome = heartbeat.heartbeat(tmp_path)
     assert (outcome.code, on) == (2, ["ct.yml", "watch.yml"])
+    (issue,) = desk.issues.values()
+    assert issue["label"] == tell.LABEL
+    assert "It stopped." in issue["body"]
+    assert words.watched(issue["body"]) == words.marked(issue["body"]) == ""
+    monkeypatch.setattr(heartbeat, "stopped", lambda now: {"ct.yml": "It stopped.", "watch.yml": "So did it."})
+    assert heartbeat.heartbeat(tmp_path).text.splitlines()[2] == "Issue 1 says so."
+    assert "So did it." in issue["body"]
     monkeypatch.setattr(heartbeat, "stopped", lambda now: {})
     assert heartbeat.heartbeat(tmp_path).code == 0
+    assert (issue["open"], issue["comments"]) == (False, ["It is over: all schedules run again."])
+    assert heartbeat.heartbeat(tmp_path).code == 0
+    assert len(desk.issues) == 1
 
 
 def test_the_schedules_are_those_of_the_workflows() -> None:

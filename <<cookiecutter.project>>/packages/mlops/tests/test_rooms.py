@@ -33,7 +33,7 @@ ROOMS = {
     "data": SHELL | {"local", "reporting"},
     "learning": SHELL | {"data", "tracking"},
     "tracking": NAMES | {"learning"},
-    "judging": SHELL | {"data", "learning", "reporting", "storage", "tracking"},
+    "judging": SHELL | {"data", "learning", "reporting", "storage", "tracking", "watching"},
     "reporting": SHELL | {"actions", "data"},
     "publishing": SHELL | {"actions", "github", "reporting"},
     "planning": SHELL | {"actions", "reporting", "scaffold"},
@@ -41,7 +41,9 @@ ROOMS = {
     "releasing": SHELL
     | {"actions", "deploying", "github", "origin", "planning", "reporting", "storage", "storing", "tracking"},
     "watching": SHELL | {"actions", "data", "learning", "planning", "reporting", "scaffold"},
-    "retraining": SHELL | {"actions", "github", "origin", "planning", "reporting", "scaffold", "storing"},
+    "retraining": SHELL | {"actions", "github", "origin", "planning", "reporting", "scaffold", "storing", "watching"},
+    "examining": SHELL
+    | {"branch", "deploying", "github", "origin", "publishing", "releasing", "retraining", "storage"},
     "pipeline": SHELL | {"reporting", "storage"},
     "scaffold": SHELL,
     "serving": SHELL,
@@ -54,6 +56,7 @@ DOORS = {
     "mlflow": {"tracking"},
     "pandera": {"data.compile"},
     "matplotlib": {"reporting.figures"},
+    "codecarbon": {"learning.spending"},
     "fairlearn": {"learning.evaluate"},
     "serve": {"learning.conversion", "learning.export", "learning.parity", "serving"},
     "skl2onnx": {"learning.conversion"},
@@ -78,7 +81,8 @@ BARE += [f"deploying.{name}" for name in ("audit", "environments", "freeze", "ju
 BARE += ["releasing.access", "releasing.command", "releasing.history"]
 BARE += ["packaging.command", "packaging.image"]
 BARE += ["deploying.command", "deploying.host", "deploying.namespace"]
-BARE += [f"retraining.{name}" for name in ("heartbeat", "history", "looks", "propose", "start", "tell")]
+BARE += [f"retraining.{name}" for name in ("heartbeat", "history", "looks", "propose", "retrain", "start", "tell")]
+BARE += [f"examining.{name}" for name in ("command", "hosted", "local", "rules", "settings")]
 BARE += ["watching.due", "watching.planned", "watching.shown"]
 BARE += ["reporting.command", "reporting.card", "reporting.markdown", "reporting.neutral"]
 

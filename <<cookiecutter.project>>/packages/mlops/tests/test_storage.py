@@ -566,6 +566,27 @@ def test_fetching_replaces_what_was_there(cheap: Model) -> None:
     assert same(cheap.export, cheap.root / "fetched")
 
 
+def test_what_differs_is_kept_unless_the_locked_one_shall_take_its_place(
+    cheap: Model, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever comes back from another branch has its version in the folder; nothing goes before the bytes are there."""
+    storage.repro(cheap)
+    (cheap.folder / "made.txt").unlink()
+    (cheap.folder / "made.txt").write_text("mine\n")
+    assert storage.pull(cheap) == ()
+    assert (cheap.folder / "made.txt").read_text() == "mine\n"
+    assert "make pull MODEL=cheap REPLACE=1" in capfd.readouterr().err
+    assert storage.pull(cheap, replace=True) == ("made.txt",)
+    assert (cheap.folder / "made.txt").read_text() == "hello from cheap\n"
+
+    (cheap.folder / "made.txt").unlink()
+    (cheap.folder / "made.txt").write_text("mine\n")
+    shutil.rmtree(cheap.root / ".dvc" / "cache")
+    with pytest.raises(Refusal):
+        storage.pull(cheap, replace=True)
+    assert (cheap.folder / "made.txt").read_text() == "mine\n"
+
+
 def test_with_pull_what_was_made_elsewhere_is_fetched_and_not_made_again(cheap: Model) -> None:
     """A machine with an empty cache brings only what a changed stage reads, and runs only that stage."""
     storage.repro(cheap)

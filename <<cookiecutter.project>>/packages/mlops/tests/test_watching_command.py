@@ -1,5 +1,6 @@
 """Does `watch` see what happens to a served version, from the log that the service writes and the rows that arrive?"""
 
+import asyncio
 import datetime as dt
 import json
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from mlops import cli, tracking
 from mlops.data import stages as data
+from mlops.data.contract import read
 from mlops.errors import Refusal
 from mlops.learning import export, stages
 from mlops.watching import command, shown
@@ -76,23 +78,18 @@ def log(
         most_bytes=10**9,
         version=version or export.version(model.export),
         personal=exported.manifest["personal"],
+        named=True,
         dropped=lambda count: None,
     )
+    key = read(model).id
+    assert key is not None
     names = [one["name"] for one in exported.manifest["features"]]
     noon = dt.datetime(2026, 9, 30, 12, tzinfo=dt.UTC).timestamp()
     for start in range(0, rows, 20):
         part = slice(start, start + 20)
-        journal.write(given.select(names)[part].to_dicts(), prediction[part].tolist(), now=noon + start)
+        called = given[key.name][part].to_list() if ids else None
+        journal.write(given.select(names)[part].to_dicts(), prediction[part].tolist(), called, now=noon + start)
     journal.close()
-    if ids:
-        key = next(
-            column["name"]
-            for column in json.loads(model.json("contract").read_text())["columns"]
-            if column["role"] == "id"
-        )
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        named = [{**line, "id": str(name)} for line, name in zip(lines, given[key].to_list(), strict=True)]
-        path.write_text("".join(json.dumps(line) + "\n" for line in named))
     return path
 
 
@@ -207,7 +204,7 @@ def test_without_a_log_inputs_are_not_evaluated_and_the_rest_is(served: Path, gi
 def test_the_log_of_model_toml_is_read_with_its_rotated_files(served: Path) -> None:
     model = Model(served, "tumour")
     path = log(model)
-    path.rename(path.with_name(f"{path.name}.1"))
+    path.rename(path.with_name(f"{path.name}.20261001000000000000"))
     setting(model, 'log = ""', f'log = "../../log/{path.name}"')
     assert look(model)[1].value["window"]["rows"] == 300
 
@@ -260,6 +257,45 @@ def test_rows_are_joined_by_id_where_the_log_has_ids(served: Path) -> None:
     assert found.code == 1
 
 
+def test_labels_that_arrive_late_are_compared_with_what_was_said_at_the_time(served: Path) -> None:
+    """With a delay of thirty days, rows of September are known in October; drift is looked for in October's rows."""
+    model = Model(served, "tumour")
+    setting(model, "label_delay_days = 0", "label_delay_days = 30")
+    # The service said the opposite; the version itself does not, so only what was logged can show it.
+    path = str(log(model, ids=True, said=lambda said: 1 - said))
+    assert look(model, log=path, today="2026-10-01")[0]["performance"] == "not evaluated"
+    outcomes, found = look(model, log=path, today="2026-10-30")
+    assert outcomes["performance"] == "alarm"
+    assert "on 300 new rows" in said(found, "performance")
+    assert outcomes["drift"] == "not evaluated"
+    assert "no row of version" in said(found, "drift")
+    # A week later they are no longer looked at.
+    assert look(model, log=path, today="2026-11-06")[0]["performance"] == "not evaluated"
+
+
+def test_rows_that_a_request_named_find_their_labels(served: Path) -> None:
+    """The whole way: ids beside the rows of a request, in the log, and in the model's source."""
+    from serve.loading import load_to_serve
+    from serve.model import Model as Asked
+    from serve.service import Service
+    from serve.settings import Settings
+
+    model = Model(served, "tumour")
+    setting(model, "label_delay_days = 0", "label_delay_days = 400")
+    rows = pl.read_parquet(model.raw)
+    path = served / "predictions.jsonl"
+    service = Service(Asked(load_to_serve(model.export)), Settings(log=str(path)))
+    names = [one["name"] for one in service.model.manifest["features"]]
+    body = json.dumps({"rows": rows.select(names).to_dicts(), "ids": rows["biopsy"].to_list()})
+    asyncio.run(service.predict(*service.reader.rows(body.encode())))
+    service.close()
+    # The labels of what was asked today are known in 400 days.
+    today = dt.datetime.now(dt.UTC).date()
+    outcomes, found = look(model, log=str(path), today=f"{today + dt.timedelta(days=400)}")
+    assert outcomes["performance"] == "quiet"
+    assert f"on {rows.height} new rows" in said(found, "performance")
+
+
 def test_old_data_and_an_old_version_alarm(served: Path) -> None:
     """The contract's freshness is that of the source; `watch.age_days` is that of what the version learned."""
     model = Model(served, "tumour")
@@ -296,7 +332,6 @@ def test_watching_changes_nothing_but_its_report(served: Path) -> None:
 
     before = files()
     look(model, log=str(log(model)), today="2027-06-01")
-    age(model)
     assert files() == before
 
 
@@ -315,26 +350,75 @@ def test_the_command_line_alarms_by_its_code(served: Path, capsys: pytest.Captur
     assert cli.main(["watch", "tumour", "--today", TODAY, "--log", str(path)]) == 1
     assert "  alarm  drift: " in capsys.readouterr().out
     assert cli.main(["watch", "tumour", "--today", "soon"]) == 2
-    assert cli.main(["age", "tumour", "--periods", "3"]) == 2
 
 
 @pytest.mark.parametrize("name", ["tumour", "diabetes"])
 def test_the_age_curve_is_written_with_what_follows_from_it(served: Path, name: str) -> None:
+    """With the days of its rows, which are all that it depends on; the same bytes each time."""
     model = Model(served, name)
     found = age(model)
-    assert json.loads((model.reports / "age.json").read_text()) == json.loads(json.dumps(found.value))
+    written = model.json("age").read_bytes()
+    assert json.loads(written) | {"model": name} == json.loads(json.dumps(found.value))
     assert len(found.value["points"]) >= 3
     assert found.value["sentence"] in found.text
+    assert "2023-01-01" <= found.value["first"] < found.value["last"] <= "2026-07-01"
     text = (model.reports / "age.md").read_text()
     assert f"worse in {found.value['metric']}" in text
     assert text.count(" days  ") == len(found.value["points"])
+    age(model)
+    assert model.json("age").read_bytes() == written
 
 
-def test_a_model_that_cannot_age_says_why(served: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("model.toml", "minimum_support = 30", "minimum_support = 5000", "too few for 12 periods"),
+        ("model.toml", "age_periods = 12", "age_periods = 0", "is not measured: retrain.age_periods is 0"),
+        ("contract.json", '"role": "time"', '"role": "context"', "no column with the role time"),
+    ],
+)
+def test_a_model_that_cannot_age_says_why_and_does_not_stop_its_pipeline(
+    served: Path, file: str, old: str, new: str, said: str
+) -> None:
     model = Model(served, "tumour")
-    setting(model, "minimum_support = 30", "minimum_support = 5000")
-    with pytest.raises(Refusal, match="too few to see it age"):
-        age(model)
+    path = model.folder / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    found = age(model)
+    assert found.code == 0
+    assert said in found.text
+    assert json.loads(model.json("age").read_text())["points"] == []
+    assert said in (model.reports / "age.md").read_text()
+
+
+def test_an_estimator_that_half_of_the_time_is_too_little_for_stops_no_pipeline(served: Path) -> None:
+    model = Model(served, "tumour")
+    source = model.source / "tumour" / "model.py"
+    source.write_text(source.read_text() + '\n\ndef build(params):\n    raise ValueError("too few rows for me")\n')
+    found = age(model)
+    assert found.code == 0
+    assert "a part of the rows teaches nothing (" in found.text
+    assert "too few rows for me" in found.text
+
+
+def test_rows_without_a_time_have_no_age(served: Path) -> None:
+    model = Model(served, "tumour")
+    age(model)
+    known = model.json("age").read_bytes()
+    rows = pl.read_parquet(model.raw)
+    contract = json.loads(model.json("contract").read_text())
+    time = next(column["name"] for column in contract["columns"] if column["role"] == "time")
+    pl.concat([rows, rows.head(50).with_columns(pl.lit(None).cast(rows[time].dtype).alias(time))]).write_parquet(
+        model.raw
+    )
+    age(model)
+    assert model.json("age").read_bytes() == known
+    rows.with_columns(pl.lit(None).cast(rows[time].dtype).alias(time)).write_parquet(model.raw)
+    assert "no row has a time" in age(model).text
+
+
+def test_without_rows_there_is_nothing_to_say(served: Path) -> None:
+    model = Model(served, "tumour")
     model.raw.unlink()
     with pytest.raises(Refusal, match=r"data/raw\.parquet does not exist"):
         age(model)

@@ -14,7 +14,7 @@ from mlops import cli
 from mlops.config import Retrain
 from mlops.errors import Refusal
 from mlops.watching.due import SPREAD, Due, Known, Settings, early, plan
-from mlops.watching.planned import due, summary
+from mlops.watching.planned import due, summary, unplanned
 
 SOURCE = Path(cli.__file__).resolve().parents[1]
 TODAY = dt.date(2026, 11, 21)
@@ -189,22 +189,87 @@ def test_a_file_that_says_nothing_is_refused(scheduled: Path, text: str) -> None
     assert caught.value.do == "Write it as docs/reference/command-line.md says."
 
 
-def test_a_broken_model_toml_is_refused_by_name(scheduled: Path) -> None:
-    toml = scheduled / "models" / "tumour" / "model.toml"
-    toml.write_text(toml.read_text().replace("every_days = 30", "every_days = -1"))
-    subprocess.run(["git", "commit", "-qam", "break"], cwd=scheduled, check=True)
-    with pytest.raises(Refusal, match=r"^models/tumour/model\.toml: retrain\.every_days is -1\."):
-        due(scheduled)
+def breaking(root: Path, model: str, old: str, new: str) -> None:
+    """Commit a mistake in a `model.toml`."""
+    toml = root / "models" / model / "model.toml"
+    text = toml.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    toml.write_bytes(text.replace(old, new).encode("latin-1"))
+    subprocess.run(["git", "commit", "-qam", "break"], cwd=root, check=True)
+
+
+MISTAKES = {
+    "what says when it is due": ("every_days = 30", "every_days = -1", "retrain.every_days is -1. It must be"),
+    "what says how it is trained": ("folds = 5", "folds = 0", "train.folds is 0. It must be"),
+    "what says where it is trained": ("minutes = 60", "minutes = 0", "budget.minutes is 0. It must be"),
+    "TOML itself": ("[retrain]\n", "[retrain\n", "is not valid TOML"),
+    "the letters": ("every_days = 30", "every_days = 30 # t\xe4glich", "is not UTF-8 text"),
+    "a day that nobody can move": (
+        'as_of = "2026-07-01"',
+        'as_of = """2026-07-01"""',
+        "data.as_of is written in an unusual way",
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_broken_model_is_said_by_name_and_holds_no_other_one(
+    scheduled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    """Whatever of it is broken, it is found before one job starts the training of all."""
+    breaking(scheduled, "tumour", old, new)
+    known = scheduled / "known.json"
+    known.write_text(json.dumps({"alarms": {"diabetes": {"drift": "1 column moved."}}}))
+    monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
+    found = due(scheduled, today="2026-07-31", known=str(known), into=str(tmp_path / "due.json"))
+    assert found.code == 2
+    assert names(found.value) == ["diabetes"]
+    (broken,) = found.value["broken"]
+    assert broken["model"] == "tumour"
+    assert broken["sentence"].startswith("models/tumour/model.toml")
+    assert said in broken["sentence"]
+    assert "1 of 2 models due; 1 broken." in found.text
+    assert broken["sentence"] in found.text
+    assert "tumour" in summary(found.value, 2)
+    lines = (tmp_path / "output").read_text().splitlines()
+    assert (lines[1], lines[4]) == ("1", "1")
+    # A workflow goes on with the others, and what was left out makes its run red in the end.
+    assert due(scheduled, today="2026-07-31", known=str(known), keep_going=True).code == 0
+    left = unplanned(scheduled, str(tmp_path / "due.json"))
+    assert (left.code, left.text) == (2, broken["sentence"])
+
+
+def test_a_mistake_of_a_model_that_is_not_due_is_left_to_ci(scheduled: Path) -> None:
+    breaking(scheduled, "tumour", "folds = 5", "folds = 0")
+    assert due(scheduled, today="2026-07-02").code == 0
+
+
+def test_a_broken_model_that_a_person_asks_for_is_not_trained(scheduled: Path) -> None:
+    breaking(scheduled, "tumour", "every_days = 30", "every_days = -1")
+    found = due(scheduled, today="2026-07-02", model=["tumour"], reason="New labels.")
+    assert (found.code, names(found.value)) == (2, [])
+
+
+def test_a_plan_without_a_mistake_is_green(scheduled: Path, tmp_path: Path) -> None:
+    assert due(scheduled, today="2026-07-31", into=str(tmp_path / "due.json")).code == 0
+    assert unplanned(scheduled, str(tmp_path / "due.json")).code == 0
+    for text in ("[]", "{}", '{"broken": [1]}', "{"):
+        (tmp_path / "due.json").write_text(text)
+        with pytest.raises(Refusal) as caught:
+            unplanned(scheduled, str(tmp_path / "due.json"))
+        assert "mlops due --into FILE" in caught.value.do
 
 
 def test_the_summary_makes_reasons_harmless() -> None:
     """A reason may come from a log or a person."""
     one = {"model": "tumour", "reasons": ["@all | <script> #1"]}
-    text = summary({"models": [one], "held": [{**one, "held": "| @you"}]}, 1)
+    broken = [{"model": "x", "sentence": "@them <b>"}]
+    text = summary({"models": [one], "held": [{**one, "held": "| @you"}], "broken": broken}, 1)
     assert "@" not in text
     assert "<script>" not in text
     assert [line.count("|") for line in text.splitlines() if line.startswith("|")] == [4, 4, 4, 4]
-    assert "1 of 1 model due; 1 held." in text
+    assert "<b>" not in text
+    assert "1 of 1 model due; 1 held; 1 broken." in text
 
 
 def test_the_verb_runs_on_a_bare_python(scheduled: Path) -> None:

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -176,12 +178,45 @@ def test_the_sample_is_even_and_bounded(tmp_path: Path, monkeypatch: pytest.Monk
     assert found.rows == 1234
 
 
+MEMORY = """
+import datetime as dt, re, sys
+from pathlib import Path
+from mlops.data.contract import Column
+from mlops.data.profile import profile
+from mlops.watching import window
+import polars as pl
+columns = tuple(Column(name=f"f{n}", dtype="float") for n in range(8))
+frame = pl.DataFrame({one.name: [0.5, 1.5] * 50 for one in columns})
+known = window.Served(version="v", classes=None, features=columns, inputs=profile(frame, columns, 10), outputs=None)
+span = window.Span.until(dt.date(2026, 9, 30), 7)
+assert window.read([Path(sys.argv[1])], span=span, served=known).rows == int(sys.argv[2])
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of a process is read from /proc")
+def test_memory_does_not_grow_with_the_rows_that_pass(tmp_path: Path) -> None:
+    """Eight times the rows, whose features are 270 MB more, for less than a third of that."""
+    peaks = []
+    for rows in (600_000, 4_800_000):
+        path = tmp_path / f"{rows}.parquet"
+        features = pl.struct((pl.int_range(pl.len()) % (n + 7) / 3).alias(f"f{n}") for n in range(8))
+        at = pl.datetime(2026, 9, 30, 12, time_unit="us").alias("at")
+        said = [at, pl.lit("v").alias("version"), features.alias("features"), pl.lit(0.5).alias("prediction")]
+        pl.LazyFrame({"n": pl.int_range(rows, eager=True)}).select(said).sink_parquet(path)
+        asked = [sys.executable, "-c", MEMORY, str(path), str(rows)]
+        peaks.append(int(subprocess.run(asked, check=True, capture_output=True, text=True).stdout))
+    assert peaks[1] - peaks[0] < 90, peaks
+
+
 def test_rotated_files_belong_to_the_log(tmp_path: Path) -> None:
-    for name in ("p.jsonl", "p.jsonl.1", "p.jsonl.2", "p.jsonl.gz", "q.jsonl.1"):
+    """The newest last, so that of a row that was asked twice the last answer counts."""
+    older = ["p.jsonl.20260930120000000000", "p.jsonl.20261001120000000000"]
+    for name in ("p.jsonl", *older, "p.jsonl.gz", "q.jsonl.20261001120000000000"):
         (tmp_path / name).write_text("")
-    assert [path.name for path in named(tmp_path / "p.jsonl")] == ["p.jsonl", "p.jsonl.1", "p.jsonl.2"]
+    assert [path.name for path in named(tmp_path / "p.jsonl")] == [*older, "p.jsonl"]
     (tmp_path / "p.jsonl").unlink()
-    assert [path.name for path in named(tmp_path / "p.jsonl")] == ["p.jsonl.1", "p.jsonl.2"]
+    assert [path.name for path in named(tmp_path / "p.jsonl")] == older
 
 
 def test_a_parquet_file_that_is_no_log_is_refused_by_its_column(tmp_path: Path) -> None:

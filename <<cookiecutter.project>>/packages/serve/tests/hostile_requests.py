@@ -112,8 +112,20 @@ SHAPES: dict[str, bytes] = {
     "a long text where rows belong": b'{"rows": "' + b"a" * 900_000 + b'"}',
     "a number of a million digits": b'{"rows": ' + b"1" * 1_000_000 + b"}",
 }
+# Texts that stand where the id of a row belongs.
+IDS = [
+    *("NaN", "-Infinity", "1e400", "1.0", "true", "null", "[]", '[["a"]]', "{}", '""', '"\\ud800"', '"a", "a"', ""),
+    *(str(2**63), "1" + "0" * 5000, "[" * 5000, '"' + "a" * 201 + '"', '"' + "a" * 900_000 + '"', "1," * 200_000 + "1"),
+]
 JSON: dict[str, bytes] = {
     **SHAPES,
+    **{f"ids are {text[:30]}": _body()[:-1] + b', "ids": [' + text.encode() + b"]}" for text in IDS},
+    "ids null": _body()[:-1] + b', "ids": null}',
+    "ids a text": _body()[:-1] + b', "ids": "a"}',
+    "ids an object": _body()[:-1] + b', "ids": {"0": "a"}}',
+    "ids twice": _body()[:-1] + b', "ids": ["a"], "ids": [[]]}',
+    "ids and no rows": b'{"ids": ["a"]}',
+    "ids in a row": _body(ids=["a"]),
     **{f"size is {text[:30]}": _text(text) for text in NUMBERS},
     **{f"count is {text[:30]}": _text(text, "count") for text in NUMBERS[:12] + NUMBERS[24:]},
     **{f"kind is {text[:30]}": _text(text, "kind") for text in TEXTS},
@@ -257,6 +269,11 @@ TENSORS: dict[str, bytes] = {
     "binary data": _tensor(parameters={"binary_data_size": 8}, data=[]),
     "an id that is a number": _tensor()[:-1] + b', "id": 5}',
     "a long id": _tensor()[:-1] + b', "id": "' + b"x" * 10_000 + b'"}',
+    "an id of a row too many": _tensor()[:-1] + b', "parameters": {"ids": ["a", "b"]}}',
+    "ids null": _tensor()[:-1] + b', "parameters": {"ids": null}}',
+    "ids a text": _tensor()[:-1] + b', "parameters": {"ids": "a"}}',
+    "ids of lists": _tensor()[:-1] + b', "parameters": {"ids": [[1]]}}',
+    "ids of numbers with a fraction": _tensor()[:-1] + b', "parameters": {"ids": [1.5]}}',
     "an unknown output": _tensor()[:-1] + b', "outputs": [{"name": "colour"}]}',
     "outputs null": _tensor()[:-1] + b', "outputs": null}',
 }

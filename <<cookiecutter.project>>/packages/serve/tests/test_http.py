@@ -1,5 +1,6 @@
 """What a client gets: the model's predictions, an honest description, limits that hold, and a token that counts."""
 
+import dataclasses
 import http.client
 import json
 import re
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from hostile_requests import GOOD, ROW
 from prometheus_client.parser import text_string_to_metric_families
-from toys import CONTRACT, Running, Start, features, rows
+from sklearn.linear_model import LogisticRegression
+from toys import CONTRACT, Running, Start, exported, features, prepared, rows
 
 from mlops.learning import export
 from serve.measures import Measures
@@ -390,6 +392,35 @@ def test_the_log_holds_a_line_for_each_row_and_nothing_personal(start: Start, to
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", lines[0]["at"])
     assert "Springfield" not in path.read_text(encoding="utf-8")
     assert "city" not in path.read_text(encoding="utf-8")
+
+
+def test_rows_that_the_client_named_are_logged_by_their_names(start: Start, toy: Path, tmp_path: Path) -> None:
+    """In both protocols; the answer is the same, and the id of a request is no id of a row."""
+    path = tmp_path / "predictions.jsonl"
+    service = start(toy, log=str(path))
+    named = service.post("/predict", {"rows": [ROW, ROW], "ids": ["a", 7]})
+    assert named.value == service.post("/predict", {"rows": [ROW, ROW]}).value
+    tensors = {"inputs": _tensors(rows(2)), "id": "1"}
+    assert service.post("/v2/models/toy/infer", {**tensors, "parameters": {"ids": [8, "b"]}}).status == 200
+    assert service.post("/v2/models/toy/infer", tensors).status == 200
+    service.service.close()
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [line.get("id") for line in lines] == ["a", "7", None, None, "8", "b", None, None]
+
+
+def test_ids_that_the_contract_calls_personal_are_taken_and_never_logged(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the contract has no id, or a version does not say."""
+    key, *others = CONTRACT.columns
+    personal = dataclasses.replace(CONTRACT, columns=(dataclasses.replace(key, personal=True), *others))
+    monkeypatch.setattr("toys.CONTRACT", personal)
+    exported(tmp_path / "export", prepared(LogisticRegression(max_iter=1000)))
+    path = tmp_path / "predictions.jsonl"
+    service = start(tmp_path / "export", log=str(path))
+    assert service.post("/predict", {"rows": [ROW], "ids": ["Springfield"]}).status == 200
+    service.service.close()
+    assert set(json.loads(path.read_text(encoding="utf-8"))) == {"at", "version", "features", "prediction"}
 
 
 def test_nothing_is_logged_by_default(running: Running) -> None:

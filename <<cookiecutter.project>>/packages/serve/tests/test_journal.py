@@ -13,7 +13,7 @@ from serve.journal import KEPT, Journal
 
 def journal(path: Path, **changed: Any) -> tuple[Journal, list[int]]:
     dropped: list[int] = []
-    given: dict[str, Any] = {"share": 1.0, "most_bytes": 10**6, "version": "v", "personal": ["name"]}
+    given: dict[str, Any] = {"share": 1.0, "most_bytes": 10**6, "version": "v", "personal": ["name"], "named": True}
     return Journal(path, dropped=dropped.append, **{**given, **changed}), dropped
 
 
@@ -30,10 +30,37 @@ def test_files_rotate_by_size_and_the_newest_are_kept(tmp_path: Path) -> None:
     assert all(path.stat().st_size < 700 for path in files)
     numbers = [
         json.loads(line)["features"]["size"]
-        for name in ("p.jsonl.4", "p.jsonl.3", "p.jsonl.2", "p.jsonl.1", "p.jsonl")
-        for line in (tmp_path / name).read_text().splitlines()
+        for path in [*files[1:], files[0]]
+        for line in path.read_text().splitlines()
     ]
     assert numbers == list(range(numbers[0], 100))
+
+
+def test_a_file_that_is_full_never_changes_again(tmp_path: Path) -> None:
+    """Neither its name nor what it holds, so that what copies it elsewhere does so once."""
+    found, _ = journal(tmp_path / "p.jsonl", most_bytes=1)
+    seen: dict[str, str] = {}
+    for number in range(KEPT):
+        found.write([{"size": number}], [1], now=0.0)
+        while not found._queue.empty():
+            time.sleep(0.001)
+        for path in tmp_path.glob("p.jsonl.*"):
+            assert seen.setdefault(path.name, path.read_text()) == path.read_text()
+    found.close()
+    assert sorted(one for one in seen if (tmp_path / one).is_file()) == sorted(seen)[-(KEPT - 1) :]
+
+
+def test_rows_are_logged_with_the_ids_that_the_client_gave_as_text(tmp_path: Path) -> None:
+    """And without them where the id is personal, or the contract has none."""
+    rows = [{"size": 1}, {"size": 2}]
+    for named, expected in ((True, ["a", "7", None, None]), (False, [None] * 4)):
+        found, _ = journal(tmp_path / f"{named}.jsonl", named=named)
+        found.write(rows, [0.5, 0.6], ["a", 7], now=0.0)
+        found.write(rows, [0.5, 0.6], now=0.0)
+        found.close()
+        lines = [json.loads(line) for line in (tmp_path / f"{named}.jsonl").read_text().splitlines()]
+        assert [line.get("id") for line in lines] == expected
+        assert [line["features"] for line in lines] == rows * 2
 
 
 def test_a_sample_is_a_share_of_the_requests(tmp_path: Path) -> None:

@@ -51,14 +51,40 @@ VALUES: dict[str, list[Any]] = {
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in VALUES.items()}))
 def test_a_row_is_accepted_exactly_when_its_schema_accepts_it(row: dict[str, Any]) -> None:
-    right = {"f": 1, "g": None, "i": 1, "b": True, "s": "a", "t": None, "v": "c$"}
-    for one in (row, {**right, **row}):
+    for one in (row, {**ROW, **row}):
         try:
             READER.rows(json.dumps({"rows": [one]}).encode())
             accepted = True
         except Refused:
             accepted = False
         assert accepted == SCHEMA.is_valid(one), one
+
+
+ROW = {"f": 1, "g": None, "i": 1, "b": True, "s": "a", "t": None, "v": "c$"}
+
+
+@pytest.mark.parametrize("ids", [None, ["a"], [7], [-(2**63)], ["ü" * 200], ["007"]])
+def test_a_client_may_say_what_a_row_is_called(ids: list[str | int] | None) -> None:
+    named = {} if ids is None else {"ids": ids}
+    rows, found = READER.rows(json.dumps({"rows": [ROW], **named}).encode())
+    assert found == ids
+    assert ids is None or READER.ids(ids, rows) == ids
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        *(None, [], ["a", "b"], "a", 7, {"0": "a"}, [None], [""], ["a" * 201], [1.0], [1.5], [True], [math.nan]),
+        *([math.inf], [["a"]], [{"id": "a"}], [2**63], [-(2**63) - 1], [10**400], ["a"] * 6, [[[[[]]]]]),
+    ],
+    ids=lambda ids: repr(ids)[:30],
+)
+def test_ids_of_another_number_or_kind_are_refused(ids: Any) -> None:
+    with pytest.raises(Refused) as refused:
+        READER.rows(json.dumps({"rows": [ROW], "ids": ids}).encode())
+    assert refused.value.says.startswith("ids") or "not valid JSON" in refused.value.says
+    with pytest.raises(Refused):
+        READER.ids(ids, [ROW])
 
 
 @pytest.mark.parametrize("text", ["1.0", "NaN", "Infinity", "1e999", str(2**63), "true"])

@@ -63,9 +63,13 @@ TAMPERED: dict[str, Callable[[Path], Any]] = {
 }
 
 
+DOORS = pytest.mark.parametrize("door", [loading.load, loading.load_to_serve], ids=["to measure", "to serve"])
+
+
+@DOORS
 @pytest.mark.parametrize("name", TAMPERED)
 def test_a_tampered_model_is_refused_before_a_byte_is_deserialised(
-    name: str, copy: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, door: Callable[[Path], Any], copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     TAMPERED[name](copy)
 
@@ -74,16 +78,18 @@ def test_a_tampered_model_is_refused_before_a_byte_is_deserialised(
 
     monkeypatch.setattr(skops.io, "loads", touched)
     monkeypatch.setattr(skops.io, "get_untrusted_types", touched)
+    monkeypatch.setattr(loading.fitted, "read", touched)
     with pytest.raises(Refusal) as refused:
-        loading.load(copy)
+        door(copy)
     assert len(str(refused.value).splitlines()) <= 2
 
 
+@DOORS
 @pytest.mark.parametrize(
     ("module", "name"), [("os", "system"), ("numpy", "memmap"), ("sklearn.datasets", "fetch_openml")]
 )
 def test_a_model_that_names_foreign_code_is_refused_even_when_its_digest_is_right(
-    copy: Path, module: str, name: str
+    copy: Path, door: Callable[[Path], Any], module: str, name: str
 ) -> None:
     with zipfile.ZipFile(copy / "model.skops") as archive:
         protocol = json.loads(archive.read("schema.json"))["protocol"]
@@ -93,7 +99,7 @@ def test_a_model_that_names_foreign_code_is_refused_even_when_its_digest_is_righ
     digest = loading.digest((copy / "model.skops").read_bytes())
     _edit(copy, lambda manifest: manifest["files"].update({"model.skops": digest}))
     with pytest.raises(Refusal, match=f"uses {module}.{name}, which is not a class of"):
-        loading.load(copy)
+        door(copy)
 
 
 def test_only_the_version_that_was_asked_for_is_served(toy: Path) -> None:

@@ -17,15 +17,16 @@ PACKAGE = Path(__file__).resolve().parents[1]
 SOURCE = PACKAGE / "src" / "serve"
 REFERENCE = PACKAGE.parents[1] / "docs" / "reference" / "serving.md"
 
-CORE = {"errors", "loading", "prediction", "rows", "plans", "onnx", "model"}
+CORE = {"errors", "fitted", "loading", "prediction", "rows", "plans", "onnx", "model"}
 ROOMS = {
     "__main__": {"cli"},
     "errors": set(),
     "settings": {"errors"},
-    "loading": {"errors"},
+    "fitted": set(),
+    "loading": {"errors", "fitted"},
     "prediction": set(),
     "rows": {"errors", "prediction"},
-    "plans": {"prediction", "rows"},
+    "plans": {"fitted", "prediction", "rows"},
     "onnx": {"errors", "plans", "prediction", "rows"},
     "model": CORE,
     "explaining": CORE,
@@ -47,10 +48,11 @@ DOORS = {
     "prometheus_client": {"measures"},
     "pydantic_core": {"rows", "tensors", "app"},
     "polars": {"scoring", "rows"},
-    "scipy": {"plans"},
     "starlette": {"app", "service"},
     # What trains, and what runs code when it loads.
-    **{name: set() for name in ("mlops", "mlflow", "dvc", "pandas", "pickle", "joblib", "cloudpickle", "dill")},
+    **{
+        name: set() for name in ("mlops", "mlflow", "dvc", "pandas", "scipy", "pickle", "joblib", "cloudpickle", "dill")
+    },
     **{name: set() for name in ("marshal", "shelve", "requests", "httpx", "urllib", "subprocess")},
     "sklearn": {"plans", "loading"},
     "onnxruntime": {"onnx"},

@@ -26,7 +26,7 @@ INTERRUPTED, BUG, NO_READER = 130, 70, 141
 
 EXIT_CODES = {
     0: "done; for `gate`: the verdict is passed",
-    1: "measured, and not good enough: the gate failed, a stage failed, the data breaks its contract, or watch alarms",
+    1: "measured, and not good enough: gate, stage or contract failed, watch alarms, or doctor found something broken",
     2: "bad input, or a state that a person must change; the message says what to do",
     3: "not evaluated: the gate or watch could not judge, which is not a pass",
     BUG: "a bug in mlops; MLOPS_TRACEBACK=1 shows where",
@@ -60,7 +60,7 @@ class Verb:
     group: Group = TYPED
 
 
-STAGES = ("ingest", "check", "split", "tune", "train", "evaluate", "explain")
+STAGES = ("ingest", "check", "split", "tune", "train", "evaluate", "explain", "age")
 
 _WHERE = (
     "--env",
@@ -70,6 +70,10 @@ _WHERE = (
         "default": "local",
         "help": "a page in deploy/environments (default: local)",
     },
+)
+_KEEP_GOING = (
+    "--keep-going",
+    {"action": "store_true", "help": "exit 0 though a model cannot be planned; the plan says which"},
 )
 _INTO = ("--into", {"metavar": "FILE", "help": "write how it ended there as JSON"})
 
@@ -113,7 +117,13 @@ VERBS: dict[str, Verb] = {
             ),
         ),
     ),
-    "pull": Verb("mlops.pipeline:pull", "bring data and versions that dvc.lock names from the storage"),
+    "pull": Verb(
+        "mlops.pipeline:pull",
+        "bring data and versions that dvc.lock names from the storage",
+        options=(
+            ("--replace", {"action": "store_true", "help": "put them in the place of what is here and differs, too"}),
+        ),
+    ),
     "push": Verb("mlops.pipeline:push", "put data and versions that dvc.lock names into the storage"),
     "serve": Verb("mlops.serving:serve", "serve the trained version over HTTP; settings are SERVE_… variables"),
     "score": Verb(
@@ -147,14 +157,15 @@ VERBS: dict[str, Verb] = {
         "make the image that serves the trained version",
         options=(("--push", {"metavar": "REGISTRY/NAME", "help": "push it there too, and name it by its digest"}),),
     ),
-    "age": Verb(
-        "mlops.watching.command:age",
-        "measure how fast the model ages: how often it should be trained anew",
+    "retrain": Verb(
+        "mlops.retraining.retrain:retrain",
+        "do here what CT does: where the model is due, train it on a branch, judge it and propose it",
         options=(
             (
-                "--periods",
-                {"type": int, "default": 12, "metavar": "N", "help": "equal parts that time is cut into (default: 12)"},
+                "--today",
+                {"metavar": "YYYY-MM-DD", "help": "that day, the last one whose rows are used (default: today in UTC)"},
             ),
+            ("--reason", {"default": "", "metavar": "TEXT", "help": "why it is trained, due or not"}),
         ),
     ),
     "deploy": Verb(
@@ -189,6 +200,11 @@ VERBS: dict[str, Verb] = {
         takes="nothing",
         options=(("--dry-run", {"action": "store_true", "help": "only show what would change"}),),
     ),
+    "doctor": Verb(
+        "mlops.examining.command:doctor",
+        "say whether the loops can run here and on GitHub, and what is left to do; exit 1 when something is broken",
+        takes="nothing",
+    ),
     "plan": Verb(
         "mlops.planning.command:plan",
         "say which models a change can affect, and why",
@@ -211,6 +227,7 @@ VERBS: dict[str, Verb] = {
             ("--reason", {"default": "", "metavar": "TEXT", "help": "why, with --model"}),
             ("--head", {"metavar": "REV", "default": "HEAD", "help": "the commit that is planned (default: HEAD)"}),
             ("--into", {"metavar": "FILE", "help": "write the plan there as JSON"}),
+            _KEEP_GOING,
         ),
         group=WORKFLOW,
     ),
@@ -221,11 +238,18 @@ VERBS: dict[str, Verb] = {
         options=(("--into", {"metavar": "FILE", "required": True, "help": "write it there as JSON, for `due`"}),),
         group=WORKFLOW,
     ),
+    "unplanned": Verb(
+        "mlops.watching.planned:unplanned",
+        "say which models a plan of `due` or `looks` could not take; exit 0 only when there is none",
+        takes="nothing",
+        options=(("plan", {"metavar": "FILE", "help": "what `due` or `looks` wrote"}),),
+        group=WORKFLOW,
+    ),
     "looks": Verb(
         "mlops.retraining.looks:looks",
         "say which models are watched",
         takes="nothing",
-        options=(("--into", {"metavar": "FILE", "help": "write the plan there as JSON"}),),
+        options=(("--into", {"metavar": "FILE", "help": "write the plan there as JSON"}), _KEEP_GOING),
         group=WORKFLOW,
     ),
     "tell": Verb(
@@ -353,6 +377,7 @@ VERBS: dict[str, Verb] = {
     "train": Verb("mlops.learning.stages:train", "fit and export the model", group=STAGE),
     "evaluate": Verb("mlops.learning.stages:evaluate", "score the holdout, overall and by slice", group=STAGE),
     "explain": Verb("mlops.learning.stages:explain", "say which inputs matter", group=STAGE),
+    "age": Verb("mlops.watching.command:age", "say how fast the model ages, and how often to train it", group=STAGE),
 }
 
 

@@ -117,6 +117,8 @@ class Gate:
     """Why the champion is reset; required with `champion = "reset"`."""
     floors: dict[str, float] = field(default_factory=dict)
     """Per metric, the worst value that is still acceptable."""
+    accept: dict[str, str] = field(default_factory=dict)
+    """Per column (or `rows`) of which the new rows are doubted, why they are right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,8 @@ class Retrain:
     """Whether a pull request of a version that passed is merged without a person."""
     freeze: str = ""
     """Why nothing is trained by itself now; empty when it is."""
+    age_periods: int = 12
+    """Equal parts that time is cut into to see how fast the model ages; 0 where that is not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,12 +178,20 @@ class Serve:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """`[budget]`: what one run of the model in a workflow may use."""
+    """`[budget]`: what making one version may use; the gate refuses one that used more."""
 
     runner: str = "ubuntu-24.04"
-    """The label of the machines that it runs on."""
+    """The label of the machines that CI trains on."""
     minutes: int = 60
-    """After so many minutes the run is stopped."""
+    """The most minutes; a run in a workflow is stopped after as many."""
+    price: float = 0.0
+    """What a minute of the runner costs, in your currency; 0 where no price is shown."""
+    cost: float = 0.0
+    """The most that it may cost, minutes times price; 0 for no limit."""
+    kwh: float = 0.0
+    """The most energy, as it is estimated; 0 for no limit."""
+    country: str = ""
+    """Whose electricity the machines use, in three letters such as DEU; empty for the world's average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +278,11 @@ LIMITS: tuple[Limit[ModelConfig], ...] = (
         need="only metrics that evaluate.metrics names",
         holds=lambda c: set(c.gate.floors) <= set(c.evaluate.metrics),
     ),
+    Limit(
+        key="gate.accept",
+        need="a sentence of at least 10 characters that says why, for each column",
+        holds=lambda c: all(_is_line(name) and len(why.strip()) >= 10 for name, why in c.gate.accept.items()),
+    ),
     Limit(key="drift.psi", need="more than 0", holds=lambda c: c.drift.psi > 0),
     Limit(key="drift.bins", need="between 2 and 1000", holds=lambda c: 2 <= c.drift.bins <= 1000),
     Limit(key="drift.minimum_rows", need="at least 20", holds=lambda c: c.drift.minimum_rows >= 20),
@@ -288,11 +305,28 @@ LIMITS: tuple[Limit[ModelConfig], ...] = (
         holds=lambda c: not c.retrain.freeze or _is_line(c.retrain.freeze),
     ),
     Limit(
+        key="retrain.age_periods",
+        need="0, or between 4 and 120",
+        holds=lambda c: c.retrain.age_periods == 0 or 4 <= c.retrain.age_periods <= 120,
+    ),
+    Limit(
         key="budget.runner",
         need="one label of letters, digits, dots, underscores and dashes",
         holds=lambda c: re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", c.budget.runner) is not None,
     ),
     Limit(key="budget.minutes", need="between 1 and 7200", holds=lambda c: 1 <= c.budget.minutes <= 7200),
+    Limit(key="budget.price", need="0 or more", holds=lambda c: c.budget.price >= 0),
+    Limit(
+        key="budget.cost",
+        need="0 or more, and 0 without a price (budget.price)",
+        holds=lambda c: c.budget.cost == 0 or (c.budget.cost > 0 and c.budget.price > 0),
+    ),
+    Limit(key="budget.kwh", need="0 or more", holds=lambda c: c.budget.kwh >= 0),
+    Limit(
+        key="budget.country",
+        need="three capital letters (ISO 3166), or empty",
+        holds=lambda c: re.fullmatch(r"([A-Z]{3})?", c.budget.country) is not None,
+    ),
 )
 
 

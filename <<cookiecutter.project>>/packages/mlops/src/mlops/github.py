@@ -99,6 +99,43 @@ class Deployment:
     payload: Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """The repository itself: `owner/name`, and the settings that the loops depend on."""
+
+    name: str
+    default_branch: str
+    is_private: bool
+    has_issues: bool
+    merges_by_itself: bool
+    belongs_to_organisation: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An environment: whether somebody must agree, and from where it may be entered."""
+
+    is_reviewed: bool
+    branches: tuple[str, ...] | None
+    """Patterns of branches; None where there is no limit. `~PROTECTED` stands for all that are protected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastRun:
+    """The newest finished run of a workflow: how it ended (`success`, …), and its page."""
+
+    conclusion: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """How runs name themselves to a cloud: what the name begins with, and whether it then has GitHub's usual form."""
+
+    prefix: str
+    is_default: bool
+
+
 def viewer() -> str:
     """The login that the token writes as; where GitHub does not say, that of the workflows' own token."""
     try:
@@ -222,6 +259,114 @@ def last_scheduled(workflow: str) -> str | None:
     path = f"{_repository()}/actions/workflows/{quote(workflow, safe='')}/runs?event=schedule&per_page=1"
     found = _call(path, what=f"list the runs of {workflow}", needs="actions: read")["workflow_runs"]
     return str(found[0]["created_at"]) if found else None
+
+
+def last_run(workflow: str, *, branch: str | None = None) -> LastRun | None:
+    """How a workflow last ended, on one branch or on any; None when it never did."""
+    on = f"&branch={quote(branch, safe='')}" if branch else ""
+    path = f"{_repository()}/actions/workflows/{quote(workflow, safe='')}/runs?status=completed{on}&per_page=1"
+    found = _call(path, what=f"list the runs of {workflow}", needs="actions: read")["workflow_runs"]
+    return LastRun(conclusion=str(found[0]["conclusion"]), url=str(found[0]["html_url"])) if found else None
+
+
+def about() -> About:
+    """The repository's settings that everybody may see who sees it."""
+    found = _call(_repository(), what="show the repository", needs="metadata: read")
+    return About(
+        name=str(found["full_name"]),
+        default_branch=str(found["default_branch"]),
+        is_private=bool(found["private"]),
+        has_issues=bool(found["has_issues"]),
+        # Only who may write is told.
+        merges_by_itself=bool(found.get("allow_auto_merge", True)),
+        belongs_to_organisation=found["owner"]["type"] == "Organization",
+    )
+
+
+def allowed_actions() -> tuple[bool, str]:
+    """Whether workflows run at all, and which actions they may use: `all`, `local_only`, `selected`."""
+    path = f"{_repository()}/actions/permissions"
+    found = _call(path, what="show the settings of Actions", needs="administration: read")
+    return bool(found["enabled"]), str(found.get("allowed_actions", ""))
+
+
+def token_settings() -> tuple[str, bool]:
+    """What the workflows' token may do unless they say it (`read`, `write`), and whether it may open pull requests."""
+    path = f"{_repository()}/actions/permissions/workflow"
+    found = _call(path, what="show the permissions of workflows", needs="administration: read")
+    return str(found["default_workflow_permissions"]), bool(found["can_approve_pull_request_reviews"])
+
+
+def places() -> dict[str, Place]:
+    """The environments, by name."""
+    path = f"{_repository()}/environments?per_page=100"
+    found = _listed(path, "environments", what="list the environments", needs="actions: read")
+    return {str(one["name"]): _place(one) for one in found}
+
+
+def _place(value: Any) -> Place:
+    policy, branches = value.get("deployment_branch_policy"), None
+    if policy and policy.get("custom_branch_policies"):
+        path = f"{_repository()}/environments/{quote(value['name'], safe='')}/deployment-branch-policies?per_page=100"
+        found = _listed(path, "branch_policies", what="show an environment", needs="actions: read")
+        branches = tuple(str(one["name"]) for one in found)
+    elif policy:
+        branches = ("~PROTECTED",)
+    kinds = {str(rule.get("type")) for rule in value.get("protection_rules") or ()}
+    return Place(is_reviewed="required_reviewers" in kinds, branches=branches)
+
+
+def variables(environment: str = "") -> dict[str, str]:
+    """The variables of the repository, or of one of its environments."""
+    return _variables(f"{_settings(environment)}/variables")
+
+
+def secrets(environment: str = "") -> list[str]:
+    """The names of the secrets of the repository, or of one of its environments."""
+    return _secrets(f"{_settings(environment)}/secrets")
+
+
+def shared_variables() -> dict[str, str]:
+    """The variables that the organisation shares with the repository."""
+    return _variables(f"{_repository()}/actions/organization-variables")
+
+
+def shared_secrets() -> list[str]:
+    """The names of the secrets that the organisation shares with the repository."""
+    return _secrets(f"{_repository()}/actions/organization-secrets")
+
+
+def _settings(environment: str) -> str:
+    return f"{_repository()}/environments/{quote(environment, safe='')}" if environment else f"{_repository()}/actions"
+
+
+def _variables(path: str) -> dict[str, str]:
+    found = _listed(f"{path}?per_page=30", "variables", what="list the variables", needs="variables: read")
+    return {str(one["name"]): str(one["value"]) for one in found}
+
+
+def _secrets(path: str) -> list[str]:
+    found = _listed(f"{path}?per_page=100", "secrets", what="list the names of the secrets", needs="secrets: read")
+    return [str(one["name"]) for one in found]
+
+
+def has_branch(name: str) -> bool:
+    """Whether there is a branch of that name."""
+    try:
+        path = f"{_repository()}/branches/{quote(name, safe='')}"
+        _call(path, what=f"show the branch {name}", needs="contents: read")
+    except Failure as failure:
+        if failure.status != 404:
+            raise
+        return False
+    return True
+
+
+def subject() -> Subject:
+    """How the runs of this repository name themselves to a cloud."""
+    path = f"{_repository()}/actions/oidc/customization/sub"
+    found = _call(path, what="show the subject of its identities", needs="actions: read")
+    return Subject(prefix=str(found.get("sub_claim_prefix") or ""), is_default=bool(found["use_default"]))
 
 
 def rulesets() -> dict[str, int]:
@@ -505,6 +650,12 @@ def _pages(path: str, *, what: str, needs: str) -> list[Any]:
     """A list that GitHub gives in pages, as a whole."""
     found = _call(path, flags=("--paginate", "--slurp"), what=what, needs=needs)
     return [one for page in found for one in page]
+
+
+def _listed(path: str, key: str, *, what: str, needs: str) -> list[Any]:
+    """The same of an answer that has its list under a key."""
+    found = _call(path, flags=("--paginate", "--slurp"), what=what, needs=needs)
+    return [one for page in found for one in page[key]]
 
 
 def _call(

@@ -57,11 +57,11 @@ def _lock_changed(model: Model) -> bool:
     return any(path in named for path in git.changed(model.folder))
 
 
-def pull(model: Model) -> Outcome:
-    """Bring what `dvc.lock` names and this machine lacks from the storage."""
+def pull(model: Model, replace: bool = False) -> Outcome:
+    """Bring what `dvc.lock` names and this machine lacks from the storage; with `replace` also what differs here."""
     from mlops import storage
 
-    came = storage.pull(model)
+    came = storage.pull(model, replace=replace)
     what = f"{', '.join(came)} came from the storage" if came else "all that dvc.lock names is on this machine"
     return Outcome(f"{model.name}: {what}.", {"model": model.name, "pulled": list(came)})
 

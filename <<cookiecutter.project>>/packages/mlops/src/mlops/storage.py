@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,17 +75,20 @@ def repro(model: Model, *, pull: bool = False, until: str | None = None) -> tupl
     return tuple(ran)
 
 
-def pull(model: Model) -> tuple[str, ...]:
+def pull(model: Model, *, replace: bool = False) -> tuple[str, ...]:
     """Put every output that `dvc.lock` names into the working folder; return the paths of those that came.
 
-    An output that is there and differs is kept, and a line says so. Raises `Refusal` when bytes are nowhere.
+    An output that is there and differs is kept, and a line says so; with `replace` the locked one takes its place.
+    Raises `Refusal` when bytes are nowhere.
     """
     with _session(model) as repo:
         outs = _own_outs(repo, model)
-        came = _bring(repo, outs)
-        for out in outs:
-            if out not in came and out.exists and out.changed_checksum():
-                _say(f"{model.name}: {out} differs from dvc.lock and is kept; take it away to get the locked one.")
+        different = [out for out in outs if out.exists and out.changed_checksum()]
+        came = _bring(repo, outs, instead=different if replace else [])
+        for out in different:
+            if out not in came:
+                do = f"`make pull MODEL={model.name} REPLACE=1` brings the locked one."
+                _say(f"{model.name}: {out} differs from dvc.lock and is kept; {do}")
         return tuple(str(out) for out in came)
 
 
@@ -286,13 +289,16 @@ def _inputs(repo: Any, stage: Any) -> list[Any]:
     return [out for other in others for out in other.outs if any(_touch(Path(out.fs_path), place) for place in places)]
 
 
-def _bring(repo: Any, outs: list[Any]) -> list[Any]:
-    """Put those of the outputs that are not in the working folder there; raises `Lost` when bytes are nowhere."""
-    wanted = [out for out in outs if _is_kept(out) and out.hash_info and not out.exists]
+def _bring(repo: Any, outs: list[Any], *, instead: Sequence[Any] = ()) -> list[Any]:
+    """Put those of the outputs that are not in the working folder there, and those `instead` of what is there.
+
+    Raises `Lost` when bytes are nowhere, before anything is taken away.
+    """
+    wanted = [out for out in outs if _is_kept(out) and out.hash_info and (out in instead or not out.exists)]
     if wanted:
         _objects(repo, sorted(_named(repo, wanted)))
     for out in wanted:
-        out.checkout()
+        out.checkout(force=True)
     return wanted
 
 

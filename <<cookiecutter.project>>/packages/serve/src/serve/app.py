@@ -23,6 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve import explaining, measures, tensors
 from serve.errors import Refused
+from serve.prediction import Floats
+from serve.rows import LONGEST_ID
 from serve.service import Service
 
 LIVE, READY = "/v2/health/live", "/v2/health/ready"
@@ -196,7 +198,9 @@ class _Routes:
     def _posts(self, own: str, exact: str) -> list[tuple[str, Endpoint, dict[str, Any], dict[str, Any], str]]:
         row, example = _row_schema(self.model.manifest["input_schema"]), self.model.manifest["golden"]["row"]
         rows = {"type": "array", "items": row, "minItems": 1, "maxItems": self.service.settings.max_rows}
-        many = {"schema": _exactly(rows=rows), "example": {"rows": [example]}}
+        ids = {**IDS, "maxItems": self.service.settings.max_rows}
+        named = {**_exactly(rows=rows), "properties": {"rows": rows, "ids": ids}}
+        many = {"schema": named, "example": {"rows": [example]}}
         one = {"schema": _exactly(row=row), "example": {"row": example}}
         predicted = _described(_prediction_schema(self.model.classes), "a prediction for each row")
         explained = _described(EXPLANATION, "how each feature moves the prediction")
@@ -227,25 +231,27 @@ class _Routes:
 
     async def predict(self, request: Request) -> Response:
         """Predict rows, each with every required feature of the data contract."""
-        async with self.service.work(request) as body:
-            found = await self.service.predict(self.service.reader.rows(body))
+        found = await self.service.work(request, self._predicted)
         classes = {} if self.model.classes is None else {"classes": self.model.classes}
         return _json({**self.named, **classes, "predictions": self.service.predictions(found)})
 
+    async def _predicted(self, body: bytes) -> Floats:
+        return await self.service.predict(*self.service.reader.rows(body))
+
     async def infer(self, request: Request) -> Response:
         """Predict rows given as one tensor for each feature."""
-        async with self.service.work(request) as body:
-            answer = await self.service.infer(body)
-        return _json(answer)
+        return _json(await self.service.work(request, self.service.infer))
 
     async def explain(self, request: Request) -> Response:
         """Say how the prediction changes when one feature at a time is what is typical of the training rows."""
-        async with self.service.work(request) as body:
-            row = self.model.columns.of([self.service.reader.row(body)])
-            found = await self.service.runner.predict(explaining.variants(self.model, row))
+        found = await self.service.work(request, self._varied)
         prediction = self.service.predictions(found[:1])[0]
         changes = explaining.changes(self.model, found)
         return _json({**self.named, "prediction": prediction, "method": explaining.METHOD, "changes": changes})
+
+    async def _varied(self, body: bytes) -> Floats:
+        row = self.model.columns.of([self.service.reader.row(body)])
+        return await self.service.runner.predict(explaining.variants(self.model, row))
 
     async def live(self, request: Request) -> Response:
         """Depends on nothing outside the process, nor on the model."""
@@ -314,6 +320,16 @@ READINESS = {"type": "object", "properties": {"ready": TRUTH, "error": TEXT, **N
 MODEL_READINESS = {**READINESS, "properties": {"name": TEXT, **READINESS["properties"]}}  # type: ignore[dict-item]
 CHANGE = _exactly(feature=TEXT, change=NUMBER)
 EXPLANATION = _exactly(**NAMED, prediction={"type": "object"}, method=TEXT, changes={"type": "array", "items": CHANGE})
+IDS = {
+    "type": "array",
+    "items": {
+        "anyOf": [
+            {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
+            {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+        ]
+    },
+    "description": "what each row is called, for the prediction log",
+}
 SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 2**31}, "minItems": 1, "maxItems": 2}
 TENSOR = {
     "type": "object",
@@ -337,7 +353,7 @@ INFER = {
     "type": "object",
     "properties": {
         "id": {"type": "string", "maxLength": 200},
-        "parameters": {"type": "object"},
+        "parameters": {"type": "object", "properties": {"ids": IDS}},
         "inputs": {"type": "array", "items": TENSOR, "minItems": 1, "maxItems": tensors.MOST_TENSORS},
         "outputs": {"type": "array", "items": OUTPUT, "maxItems": 100},
     },

@@ -1,7 +1,8 @@
 """What was predicted, for `watch` to compare with the reference window: one line of JSON for each row.
 
-Off unless a file is named. Personal columns are never written. A sample of the requests is, by a thread of its own: a
-slow or full disk costs lines, which are counted, and never an answer. Files rotate by size, the newest five are kept.
+Off unless a file is named. Personal columns, and ids that are personal, are never written. A sample of the requests is,
+by a thread of its own: a slow or full disk costs lines, which are counted, and never an answer. Files rotate by size,
+the newest five are kept.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,12 @@ from serve.errors import Refusal
 
 KEPT = 5
 """Files that exist at most: the one that is written, and four older ones."""
+STAMP = "%Y%m%d%H%M%S%f"
+"""When an older file was full, after its name: it never changes again, so that it is copied elsewhere once."""
 WAITING = 1000
 """Requests that may wait to be written."""
+Ids = Sequence[str | int]
+_Taken = tuple[float, Sequence[Mapping[str, Any]], list[Any], Ids | None]
 
 
 class Journal:
@@ -35,14 +41,15 @@ class Journal:
         most_bytes: int,
         version: str,
         personal: Sequence[str],
+        named: bool,
         dropped: Callable[[int], None],
     ) -> None:
-        """Open the file, or refuse in a sentence."""
+        """Open the file, or refuse in a sentence; the ids of rows are written where they may be `named`."""
         self._path, self._share, self._most = path, share, most_bytes
         self._version, self._personal = version, frozenset(personal)
-        self._dropped = dropped
+        self._named, self._dropped = named, dropped
         self._warned = False
-        self._queue: queue.Queue[tuple[float, Sequence[Mapping[str, Any]], list[Any]] | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[_Taken | None] = queue.Queue(WAITING)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self._open()
@@ -54,12 +61,14 @@ class Journal:
         self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
         self._thread.start()
 
-    def write(self, rows: Sequence[Mapping[str, Any]], predictions: list[Any], *, now: float) -> None:
+    def write(
+        self, rows: Sequence[Mapping[str, Any]], predictions: list[Any], ids: Ids | None = None, *, now: float
+    ) -> None:
         """Take a request's rows and what was predicted, or leave it out of the sample; never waits."""
         if random.random() >= self._share:
             return
         try:
-            self._queue.put_nowait((now, rows, predictions))
+            self._queue.put_nowait((now, rows, predictions, ids if self._named else None))
         except queue.Full:
             self._dropped(len(rows))
 
@@ -74,36 +83,34 @@ class Journal:
 
     def _write_all(self) -> None:
         while (taken := self._queue.get()) is not None:
-            now, rows, predictions = taken
             try:
-                self._stream.write(self._lines(now, rows, predictions))
+                self._stream.write(self._lines(*taken))
                 self._stream.flush()
                 if self._stream.tell() >= self._most:
                     self._rotate()
             except (OSError, ValueError) as error:
-                self._fail(error, len(rows))
+                self._fail(error, len(taken[1]))
         with contextlib.suppress(OSError, ValueError):
             self._stream.close()
 
-    def _lines(self, now: float, rows: Sequence[Mapping[str, Any]], predictions: list[Any]) -> bytes:
+    def _lines(self, now: float, rows: Sequence[Mapping[str, Any]], predictions: list[Any], ids: Ids | None) -> bytes:
         at = dt.datetime.fromtimestamp(now, tz=dt.UTC).isoformat(timespec="milliseconds")
         lines = []
-        for row, prediction in zip(rows, predictions, strict=True):
+        for row, prediction, one in zip(rows, predictions, ids or repeat(None, len(rows)), strict=True):
             features = {name: value for name, value in row.items() if name not in self._personal}
             line = {"at": at, "version": self._version, "features": features, "prediction": prediction}
+            if one is not None:
+                line["id"] = str(one)
             lines.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
         return "".join(lines).encode()
 
     def _rotate(self) -> None:
         self._stream.close()
-        for number in range(KEPT - 1, 0, -1):
-            older = self._named(number - 1)
-            if older.exists():
-                os.replace(older, self._named(number))
+        os.replace(self._path, self._path.with_name(f"{self._path.name}.{dt.datetime.now(dt.UTC):{STAMP}}"))
+        older = sorted(one for one in self._path.parent.glob(f"{self._path.name}.*") if one.suffix[1:].isdigit())
+        for one in older[: -(KEPT - 1)]:
+            one.unlink(missing_ok=True)
         self._stream = self._open()
-
-    def _named(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}") if number else self._path
 
     def _fail(self, error: Exception, rows: int) -> None:
         self._dropped(rows)

@@ -2,7 +2,8 @@
 
 This is the only place that deserialises a model. `mlops` reads versions through it too, so that what was measured and
 what serves pass the same door. A model is a skops file; pickle is used nowhere. A version that serves by ONNX Runtime
-has a graph beside it, which was proven to say the same; then the service does not even import skops.
+has a graph beside it, which was proven to say the same; then the service does not even import skops. Nor does it where
+the file is plain data of scikit-learn's own classes: then its numbers are read, and nothing is deserialised at all.
 """
 
 import dataclasses
@@ -17,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serve import fitted
 from serve.errors import Refusal
+from serve.fitted import Fitted
 
 FORMAT = 1
 MODEL, PROFILE, MANIFEST, GRAPH = "model.skops", "profile.json", "manifest.json", "model.onnx"
@@ -44,6 +47,8 @@ KEYS = {
 }
 # Said since there is a choice; a version that does not say serves by scikit-learn.
 SERVING = "serving"
+# Said since rows may be named: the contract's id where a log may hold it; null, or not said, where none may.
+ID = "id"
 RUNTIMES = ("sklearn", "onnx")
 # Another processor may round the last bits otherwise; a model that changed differs by far more.
 TOLERANCE = 1e-9
@@ -56,7 +61,7 @@ AGAIN = "Fetch or train the version again; do not edit an export."
 class Version:
     """A version whose every byte was verified; `name` is the first 12 hex digits of its manifest's SHA-256.
 
-    `graph` is there when ONNX Runtime serves it; then `estimator` is None.
+    `estimator` is None when `graph` is there, for ONNX Runtime, or `fitted`, for a plan that needs no scikit-learn.
     """
 
     folder: Path
@@ -65,6 +70,7 @@ class Version:
     profile: dict[str, Any]
     estimator: Any
     graph: bytes | None = None
+    fitted: Fitted | None = None
 
 
 def version(folder: Path) -> str:
@@ -79,11 +85,24 @@ def load(folder: Path) -> Version:
 
 
 def load_to_serve(folder: Path) -> Version:
-    """Verify a version in the same way and load what serves it: the graph where its parity is on record."""
+    """Verify a version in the same way and load what serves it: the graph where its parity is on record, else what was
+    fitted as plain data, else the estimator."""
     found, contents = _verified(folder)
     if runtime(found.manifest) == "onnx":
         return dataclasses.replace(found, graph=contents[GRAPH])
+    if (plain := fitted.read(contents[MODEL])) is not None:
+        return dataclasses.replace(found, fitted=plain)
     return dataclasses.replace(found, estimator=_estimator(folder, contents[MODEL], found.manifest))
+
+
+def deserialised(found: Version) -> Version:
+    """The same version with its estimator, for a plan that plain data does not suffice for."""
+    if found.estimator is not None:
+        return found
+    again = load(found.folder)
+    if again.name != found.name:
+        raise Refusal(f"{found.folder} was changed while {found.manifest['model']} was loaded.", do="Start it again.")
+    return again
 
 
 def runtime(manifest: Mapping[str, Any]) -> str:
@@ -216,7 +235,8 @@ def _parsed(path: Path, data: bytes) -> dict[str, Any]:
 def _is_well_formed(manifest: dict[str, Any]) -> bool:
     files = manifest.get("files")
     return (
-        set(manifest) - {SERVING} == KEYS
+        set(manifest) - {SERVING, ID} == KEYS
+        and isinstance(manifest.get(ID), str | None)
         and _is_served(manifest.get(SERVING, {"runtime": "sklearn", "says": "", "parity": None}))
         and isinstance(files, dict)
         and set(files) == {MODEL, PROFILE} | ({GRAPH} if runtime(manifest) == "onnx" else set())

@@ -22,6 +22,8 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 SHARES = tuple(round(number / 10, 1) for number in range(1, 10))
 MOST_LABELS = 50
 """Labels beyond that many are not counted one by one."""
+TOGETHER = 256
+"""Predictions that are counted in one go: for one alone, that costs as much as a quick model."""
 FORESEEN = (200, 500, 503)
 """Statuses that count from zero: a rate would miss the first failures of a series that begins with them."""
 
@@ -44,6 +46,8 @@ class Measures(Collector):
         self._edges = SHARES if model.classes else _edges(model)
         self._counts = np.zeros(len(self._edges) + 1, dtype=np.int64)
         self._sum = 0.0
+        self._uncounted: list[Floats] = []
+        self._rows = 0
         self._labels = np.zeros(len(model.classes or []), dtype=np.int64)
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -69,6 +73,16 @@ class Measures(Collector):
 
     def predicted(self, found: Floats) -> None:
         """Count predictions: the probability of the chosen class and the class, or the value."""
+        self._uncounted.append(found)
+        self._rows += len(found)
+        if self._rows >= TOGETHER:
+            self._count()
+
+    def _count(self) -> None:
+        if not self._rows:
+            return
+        found = np.concatenate(self._uncounted)
+        self._uncounted, self._rows = [], 0
         if self._classes:
             best = found.argmax(axis=1)
             self._labels += np.bincount(best, minlength=len(self._labels))
@@ -91,6 +105,7 @@ class Measures(Collector):
             yield family
 
     def _families(self) -> Iterator[Metric]:
+        self._count()
         info = GaugeMetricFamily("serve_model_info", "The version that serves.", labels=["runtime"])
         info.add_metric([self._runtime], 1)
         yield info

@@ -1,8 +1,10 @@
 """What does this version say of a row? The fastest plan that gives the manifest's own predictions; its self-test."""
 
+import dataclasses
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,6 @@ class Model:
 
     def __init__(self, version: Version) -> None:
         """Choose the plan; a model that no plan makes say what it said when it was exported has a `problem`."""
-        self.version = version
         self.manifest = version.manifest
         self.name: str = self.manifest["model"]
         self.task: str = self.manifest["task"]
@@ -45,19 +46,28 @@ class Model:
             # The one runtime that was proven for it: where it fails here, nothing else serves in its place.
             self._tolerance = loading.PARITY
             asked = onnx.plan(version.graph, self.columns, self.task, model=self.name)
-            self._choose("onnx", None, lambda *_: asked)
-        else:
-            for runtime, gap in itertools.product(plans.KINDS, GAPS if self.columns.texts else GAPS[:1]):
-                if self._choose(runtime, gap, plans.KINDS[runtime]):
-                    break
+            self._choose("onnx", None, lambda: asked)
+        elif version.fitted is None or not self._is_planned(version.fitted, ["swift"]):
+            version = loading.deserialised(version)
+            self._is_planned(version.estimator, plans.KINDS)
+        # The plan keeps what it asks; the memory of the rest is given back.
+        self.version = dataclasses.replace(version, estimator=None, fitted=None)
         self.golden = self.columns.of(self._asked[:1])
         self.self_test()
 
-    def _choose(self, runtime: str, gap: float | None, make: Callable[[Any, Columns, str], plans.Plan]) -> bool:
+    def _is_planned(self, estimator: Any, runtimes: Iterable[str]) -> bool:
+        """Whether one of these plans is the model's; the first that is, serves."""
+        gaps = GAPS if self.columns.texts else GAPS[:1]
+        return any(
+            self._choose(runtime, gap, partial(plans.KINDS[runtime], estimator, self.columns, self.task))
+            for runtime, gap in itertools.product(runtimes, gaps)
+        )
+
+    def _choose(self, runtime: str, gap: float | None, make: Callable[[], plans.Plan]) -> bool:
         """Take this plan when it gives every prediction that the manifest holds."""
         self.columns.gap = gap
         try:
-            plan = make(self.version.estimator, self.columns, self.task)
+            plan = make()
             with np.errstate(all="ignore"):
                 found = plan(self.columns.of(self._asked))
             proven = all(self._agree(a, b) for a, b in zip(found, self._expected, strict=True))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.fitted import Fitted
 from serve.prediction import Floats, predict
 from serve.rows import Columns, Rows
 
@@ -75,6 +76,8 @@ def _unfolded(step: Any) -> list[Any]:
 
 def _kind(estimator: Any) -> str:
     """The name of a class of scikit-learn itself; empty for a class of others, which may do otherwise."""
+    if isinstance(estimator, Fitted):
+        return estimator.kind
     return type(estimator).__name__ if type(estimator).__module__.startswith("sklearn.") else ""
 
 
@@ -261,15 +264,14 @@ def _finite(matrix: Array) -> Array:
 
 
 def _logistic(last: Any) -> Callable[[Array], Floats]:
-    from scipy.special import expit, softmax
-
     weights, offset = last.coef_.T, last.intercept_
 
     def answer(matrix: Array) -> Floats:
         scores = _finite(matrix) @ weights + offset
         if scores.shape[1] > 1:
-            return np.asarray(softmax(scores, axis=1))
-        yes = expit(scores)
+            powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        yes = 1 / (1 + np.exp(-scores))
         return np.hstack([1 - yes, yes])
 
     return answer

@@ -19,6 +19,9 @@ from serve.prediction import Floats
 NUMBERS = ("int", "float", "bool")
 JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}
 ANNOTATIONS = {"type", "description", "title", "examples", "default"}
+LONGEST_ID = 200
+Ids = list[str | int]
+"""What a client calls the rows of a request, one for each."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,10 @@ class Reader:
         try:
             row = self._row(manifest)
             rows = core_schema.list_schema(row, min_length=1, max_length=most_rows, strict=True, fail_fast=True)
-            self._rows = SchemaValidator(_only(rows=rows))
+            ids = core_schema.list_schema(_id(), max_length=most_rows, strict=True, fail_fast=True)
+            self._rows = SchemaValidator(_only({"ids": ids}, rows=rows))
             self._one = SchemaValidator(_only(row=row))
+            self._ids = SchemaValidator(_only(ids=ids))
         except (SchemaError, KeyError, TypeError, ValueError) as error:
             says = " ".join(str(error).split())[:200]
             raise Refusal(
@@ -139,9 +144,19 @@ class Reader:
             ) from None
         self._names = {item["name"] for item in manifest["features"]}
 
-    def rows(self, body: bytes) -> list[dict[str, Any]]:
-        """The rows of `{"rows": [{…}, …]}`."""
-        return self._checked(self._rows.validate_json, body)["rows"]  # type: ignore[no-any-return]
+    def rows(self, body: bytes) -> tuple[list[dict[str, Any]], Ids | None]:
+        """The rows of `{"rows": [{…}, …], "ids": […]}`, and their ids where they are given."""
+        found = self._checked(self._rows.validate_json, body)
+        rows, ids = found["rows"], found.get("ids")
+        if ids is not None:
+            _as_many(ids, rows)
+        return rows, ids
+
+    def ids(self, value: Any, rows: Sequence[Any]) -> Ids:
+        """Ids of these rows that are a Python value already, by the same rules."""
+        ids: Ids = self._checked(self._ids.validate_python, {"ids": value})["ids"]
+        _as_many(ids, rows)
+        return ids
 
     def row(self, body: bytes) -> dict[str, Any]:
         """The row of `{"row": {…}}`."""
@@ -191,13 +206,28 @@ def explained(error: ValidationError, names: set[str]) -> Refused:
     return Refused(422, f"{place or 'the body'}: {says[:1].lower()}{says[1:]}.")
 
 
-PLACES = {"rows", "row", "inputs", "outputs", "name", "shape", "datatype", "data", "id", "parameters"}
+PLACES = {"rows", "row", "ids", "inputs", "outputs", "name", "shape", "datatype", "data", "id", "parameters"}
 
 
-def _only(**fields: core_schema.CoreSchema) -> core_schema.CoreSchema:
-    """An object with exactly these fields."""
+def _only(
+    optional: Mapping[str, core_schema.CoreSchema] | None = None, /, **fields: core_schema.CoreSchema
+) -> core_schema.CoreSchema:
+    """An object with exactly these fields, of which the `optional` ones may be left out."""
     found = {name: core_schema.typed_dict_field(field) for name, field in fields.items()}
+    found |= {name: core_schema.typed_dict_field(field, required=False) for name, field in (optional or {}).items()}
     return core_schema.typed_dict_schema(found, extra_behavior="forbid", strict=True)
+
+
+def _id() -> core_schema.CoreSchema:
+    text = core_schema.str_schema(strict=True, min_length=1, max_length=LONGEST_ID)
+    number = core_schema.int_schema(strict=True, ge=-(2**63), le=2**63 - 1)
+    says = f"an id is a text of 1 to {LONGEST_ID} characters, or a whole number of 64 bits"
+    return core_schema.union_schema([text, number], custom_error_type="id", custom_error_message=says)
+
+
+def _as_many(ids: Ids, rows: Sequence[Any]) -> None:
+    if len(ids) != len(rows):
+        raise Refused(422, "ids: there must be one for each row.")
 
 
 def _field(schema: Mapping[str, Any]) -> core_schema.CoreSchema:

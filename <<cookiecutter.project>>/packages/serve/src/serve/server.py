@@ -6,6 +6,7 @@ then ends when the requests in flight are answered. The head of a request is lim
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -24,23 +25,63 @@ from serve.model import Model
 from serve.service import Service
 from serve.settings import Settings
 
+NEVER = float("inf")
 HEAD_BYTES = 65_536
 """Most bytes of a request before its body."""
 HEAD_SECONDS = 10.0
 """Most time for them, once a connection is open."""
+IDLE_SECONDS = 30.0
+"""Most time between an answer and the next request on its connection."""
+END_OF_HEAD = b"\r\n\r\n"
+
+
+class Joined:
+    """A connection on which an answer leaves as one packet: uvicorn writes its head, and then its body."""
+
+    def __init__(self, transport: Any) -> None:
+        """On the connection as the event loop has it."""
+        self._transport, self._head = transport, b""
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send this with the head that waits; a head waits for what comes next, but for one that lets a body come."""
+        if data.endswith(END_OF_HEAD) and not data.startswith(b"HTTP/1.1 100 "):
+            self._head += data
+            return
+        self._transport.write(self._head + data if self._head else data)
+        self._head = b""
+
+    def flush(self) -> None:
+        """Send a head that has no body."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def close(self) -> None:
+        """Close it when all is sent."""
+        self.flush()
+        self._transport.close()
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with limits on the head of a request, which it reads without any."""
+    """uvicorn's protocol, with limits on the head of a request, which it reads without any.
+
+    One alarm for each connection, set anew when it rings: a timer for each request would cost more than its routes.
+    """
 
     _alarm: asyncio.TimerHandle | None = None
+    _due = NEVER
+    _idle = False
     _head = 0
     _in_head = True
 
     def connection_made(self, transport: Any) -> None:
         """A connection that says nothing is closed like one that says too little."""
-        super().connection_made(transport)
-        self._await_head()
+        super().connection_made(Joined(transport))  # type: ignore[arg-type]
+        self._await(HEAD_SECONDS)
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before the head is complete."""
@@ -52,12 +93,13 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The next request on a connection."""
         super().on_message_begin()
-        self._await_head()
+        self._idle = False
+        self._await(HEAD_SECONDS)
 
     def on_headers_complete(self) -> None:
         """The head is there in time."""
         self._in_head, self._head = False, 0
-        self._disarm()
+        self._due = NEVER
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -65,19 +107,46 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
         self._in_head, self._head = True, 0
 
+    def on_response_complete(self) -> None:
+        """As uvicorn does it, but for the alarm: answer the next request, or wait for one."""
+        if self.transport.is_closing():
+            return
+        self.transport.flush()  # type: ignore[attr-defined]
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._due == NEVER:
+            self._idle = True
+            self._await(IDLE_SECONDS)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing rings for a connection that is gone."""
-        self._disarm()
-        super().connection_lost(exc)
-
-    def _await_head(self) -> None:
-        self._disarm()
-        self._alarm = self.loop.call_later(HEAD_SECONDS, self._refuse, 408)
-
-    def _disarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        super().connection_lost(exc)
+
+    def _await(self, seconds: float) -> None:
+        """From now on the client has so many seconds for what it must send."""
+        self._due = self.loop.time() + seconds
+        if self._alarm is None:
+            self._set(seconds)
+
+    def _set(self, seconds: float) -> None:
+        # It rings early rather than late: what is awaited next may be due before what is awaited now.
+        self._alarm = self.loop.call_later(min(seconds, HEAD_SECONDS), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        left = self._due - self.loop.time()
+        if self._due == NEVER:
+            return
+        if left > 0:
+            self._set(left)
+        elif self._idle:
+            self.transport.close()
+        else:
+            self._refuse(408)
 
     def _refuse(self, status: int) -> None:
         if self.transport.is_closing():
@@ -105,7 +174,6 @@ class Server(uvicorn.Server):
             log_level="critical",
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=30,
             timeout_graceful_shutdown=int(service.settings.timeout) + 1,
             # On every response, also where uvicorn itself answers a request that is no HTTP.
             headers=[("model-name", service.model.name), ("model-version", service.model.version.name)],
@@ -153,6 +221,9 @@ def run(folder: Path, settings: Settings) -> int:
         service = Service(model, settings)
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        # What is there now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         try:
             Server(service, shown).run(sockets=[listener])
         finally:

@@ -2,26 +2,27 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from serve import tensors
 from serve.errors import Refusal, Refused
 from serve.journal import Journal
+from serve.loading import ID
 from serve.measures import Measures
 from serve.model import Model
 from serve.prediction import Floats
-from serve.rows import Reader
+from serve.rows import Ids, Reader
 from serve.runner import Runner
 from serve.settings import Settings
 
 TEST_AGAIN = 10.0
 """Seconds for which a self-test is believed."""
 LONGEST_CARD = 200_000
+T = TypeVar("T")
 
 
 class Service:
@@ -54,6 +55,7 @@ class Service:
             most_bytes=self.settings.log_bytes,
             version=self.model.version.name,
             personal=self.model.manifest["personal"],
+            named=self.model.manifest.get(ID) is not None,
             dropped=dropped,
         )
 
@@ -69,20 +71,23 @@ class Service:
             self._tested = now
             self.model.self_test()
 
-    @asynccontextmanager
-    async def work(self, request: Request) -> AsyncIterator[bytes]:
-        """Let one request in, read its body, and give it a time limit; refuses what must not be worked on."""
+    async def work(self, request: Request, ask: Callable[[bytes], Awaitable[T]]) -> T:
+        """What `ask` says of a request's body, within a time limit; refuses what must not be worked on."""
         if self.model.problem:
             raise Refused(503, f"The model is not ready: {self.model.problem}.", retry_after="30")
         if self.in_flight >= self.settings.max_requests:
             raise Refused(503, "The service has as much work as it can do.", retry_after="1")
         self.in_flight += 1
         complete = False
+
+        async def asked() -> T:
+            nonlocal complete
+            body = await read_body(request, self.settings.max_bytes)
+            complete = True
+            return await ask(body)
+
         try:
-            async with asyncio.timeout(self.settings.timeout):
-                body = await read_body(request, self.settings.max_bytes)
-                complete = True
-                yield body
+            return await _timed(asked(), self.settings.timeout)
         except TimeoutError:
             if complete:
                 raise Refused(503, "The answer took too long.", retry_after="1") from None
@@ -90,12 +95,12 @@ class Service:
         finally:
             self.in_flight -= 1
 
-    async def predict(self, rows: list[dict[str, Any]]) -> Floats:
+    async def predict(self, rows: list[dict[str, Any]], ids: Ids | None) -> Floats:
         """Ask the model for checked rows, count what it says, and log it."""
         found = await self.runner.predict(self.model.columns.of(rows))
         self.measures.predicted(found)
         if self.journal is not None:
-            self.journal.write(rows, found.tolist(), now=time.time())
+            self.journal.write(rows, found.tolist(), ids, now=time.time())
         return found
 
     def predictions(self, found: Floats) -> list[dict[str, Any]]:
@@ -110,9 +115,9 @@ class Service:
 
     async def infer(self, body: bytes) -> dict[str, Any]:
         """What the Open Inference Protocol answers."""
-        request, rows = tensors.read(body, self.model, self.reader, most_rows=self.settings.max_rows)
+        request, rows, ids = tensors.read(body, self.model, self.reader, most_rows=self.settings.max_rows)
         given = {"id": request["id"]} if "id" in request else {}
-        found = await self.predict(rows)
+        found = await self.predict(rows, ids)
         return {
             "model_name": self.model.name,
             "model_version": self.model.version.name,
@@ -125,6 +130,37 @@ class Service:
         self.runner.close()
         if self.journal is not None:
             self.journal.close()
+
+
+async def _timed(work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """`asyncio.timeout`, but only for work that really waits: a quick model is asked in little more than that costs."""
+    try:
+        waits_for = work.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    async with asyncio.timeout(seconds):
+        found: T = await _Begun(work, waits_for)
+    return found
+
+
+class _Begun:
+    """A coroutine that waits for something already, to be awaited from there on."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], waits_for: Any) -> None:
+        self._work, self._waits_for = work, waits_for
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waits_for = self._waits_for
+        while True:
+            try:
+                try:
+                    given = yield waits_for
+                except BaseException as error:
+                    waits_for = self._work.throw(error)
+                else:
+                    waits_for = self._work.send(given)
+            except StopIteration as done:
+                return done.value
 
 
 async def read_body(request: Request, most: int) -> bytes:

@@ -9,7 +9,7 @@ from pydantic_core import SchemaValidator, ValidationError, core_schema
 from serve.errors import Refused
 from serve.model import Model
 from serve.prediction import Floats
-from serve.rows import Reader, explained
+from serve.rows import Ids, Reader, explained
 
 WHOLE = {f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
 ACCEPTED = {"int": WHOLE, "float": WHOLE | {"FP16", "FP32", "FP64"}, "bool": {"BOOL"}, "str": {"BYTES"}}
@@ -50,8 +50,13 @@ def _request() -> SchemaValidator:
 REQUEST = _request()
 
 
-def read(body: bytes, model: Model, reader: Reader, *, most_rows: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The request, and its rows, checked by the same rules as any other."""
+def read(
+    body: bytes, model: Model, reader: Reader, *, most_rows: int
+) -> tuple[dict[str, Any], list[dict[str, Any]], Ids | None]:
+    """The request, its rows, checked by the same rules as any other, and their ids (`parameters.ids`) where given.
+
+    The `id` of a request names the request: clients count it up, so it is never taken for that of a row.
+    """
     try:
         request = REQUEST.validate_json(body)
     except ValidationError as error:
@@ -70,7 +75,9 @@ def read(body: bytes, model: Model, reader: Reader, *, most_rows: int) -> tuple[
         if tensor["shape"] not in ([count], [count, 1]):
             raise Refused(422, f"{where}.shape: every input must have the shape [rows] or [rows, 1].")
         columns[name] = _flat(tensor["data"], count, where)
-    return request, reader.check([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+    rows = reader.check([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+    given = request.get("parameters", {})
+    return request, rows, reader.ids(given["ids"], rows) if "ids" in given else None
 
 
 def _flat(data: list[Any], count: int, where: str) -> list[Any]:

@@ -67,12 +67,13 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 @dataclass(frozen=True)
 class Place:
-    """A source with its variables filled in, and what of it may be shown."""
+    """A source with its variables filled in, and what of it may be shown; `key` is where `model.toml` names it."""
 
     model: str
     value: str
     shown: str
     secrets: tuple[str, ...]
+    key: str
 
     def clean(self, text: str) -> str:
         """A library's message on one line, without anything that only the source knows."""
@@ -121,20 +122,20 @@ def fetch(model: Model, data: Data, contract: Contract, target: Path) -> int:
     return rows
 
 
-def files(model: Model, source: str, folder: Path) -> list[Path]:
+def files(model: Model, source: str, folder: Path, *, key: str) -> list[Path]:
     """The files that a path, a glob or a URL names; what is not on this machine is brought into `folder`."""
-    place = locate(model.name, source)
+    place = locate(model.name, source, key=key)
     if "://" in place.value.removeprefix("file://"):
         return _download(place, folder)
     return local.matches(model, place.value)
 
 
-def locate(model: str, source: str) -> Place:
+def locate(model: str, source: str, *, key: str = "data.source") -> Place:
     """Fill in `${NAME}` from the environment, and find what must not be shown."""
     missing = [name for name in _VARIABLE.findall(source) if not os.environ.get(name)]
     if missing:
         raise Refusal(
-            f"{model}: data.source in model.toml uses the variable {missing[0]}, which is not set.",
+            f"{model}: {key} in model.toml uses the variable {missing[0]}, which is not set.",
             do=f"Set it: export {missing[0]}=…  (in CI: a secret or variable of that name).",
         )
     value = _VARIABLE.sub(lambda match: os.environ[match[1]], source)
@@ -153,7 +154,7 @@ def locate(model: str, source: str) -> Place:
             host, slash, path = rest.partition("/")
             shown = f"{scheme}://{'***@' if at else ''}{host.rpartition('@')[2]}{slash}{path}"
     # The longest first, so that a part of a secret never leaves the rest of it behind.
-    return Place(model, value, shown, tuple(sorted(secrets, key=lambda one: (-len(one), one))))
+    return Place(model, value, shown, tuple(sorted(secrets, key=lambda one: (-len(one), one))), key)
 
 
 def _open(model: Model, place: Place, data: Data, folder: Path) -> pl.LazyFrame:
@@ -263,7 +264,7 @@ def _download(place: Place, folder: Path) -> list[Path]:
         else:
             files = [fsspec.open(place.value)]
         if not files:
-            raise Refusal(f"{place.model}: no file matches {place.shown}.", do="Look at data.source in model.toml.")
+            raise Refusal(f"{place.model}: no file matches {place.shown}.", do=f"Look at {place.key} in model.toml.")
         copies = [folder / f"download-{n:05d}" for n in range(len(files))]
         for file, copy in zip(files, copies, strict=True):
             with file as remote, copy.open("wb") as local:
@@ -281,11 +282,13 @@ def _download(place: Place, folder: Path) -> list[Path]:
     except Exception as error:
         if isinstance(error, ValueError) and "Protocol not known" in str(error):
             said = f"{scheme}:// is not known"
+        elif isinstance(error, FileNotFoundError):
+            said = "there is nothing, or nothing for whoever asks so"
         else:
             said = place.clean(f"{type(error).__name__}: {error}")
         raise Refusal(
             f"{place.model}: {place.shown} cannot be fetched: {said}",
-            do="Look at data.source in model.toml, the network and your credentials.",
+            do=f"Look at {place.key} in model.toml, the network and your credentials.",
         ) from None
     return copies
 

@@ -19,8 +19,8 @@ from mlops.cli import Outcome
 from mlops.deploying import audit, environments, freeze
 from mlops.deploying.docker import Docker, Engine
 from mlops.deploying.environments import Environment
-from mlops.deploying.host import Author, Host
-from mlops.deploying.release import STRATEGIES, Release, Result, State, Target
+from mlops.deploying.host import Host
+from mlops.deploying.release import STRATEGIES, Author, Release, Result, State, Target
 from mlops.errors import Refusal, counted
 from mlops.files import read_json, write_json
 from mlops.packaging.image import project
@@ -90,10 +90,11 @@ def status(model: Model, environment: str) -> Outcome:
     lines = [_serving(model, page, state)]
     facts: dict[str, Any] = {"state": state.to_json()}
     (ready, known), shares = target.healthy(model.name), target.shares(model.name)
-    lines.append(f"  {ready} of {counted(known, 'container')} ready; requests: {_shares(shares)}")
+    what = "pod" if page.target == "kubernetes" else "container"
+    lines.append(f"  {ready} of {counted(known, what)} ready; requests: {_shares(shares)}")
     facts |= {"ready": ready, "containers": known, "shares": shares}
     if state.previous:
-        lines.append(f"  it can go back to {', '.join(one.version for one in state.previous)}")
+        lines.append(f"  it can go back to {', '.join(state.earlier)}")
     if state.pending is not None:
         lines += _pending(state, model, environment)
     log = target.audit(model.name)
@@ -110,7 +111,7 @@ def _page(model: Model, name: str) -> Environment:
     if page.host is None:
         raise Refusal(
             f"{name} has no target yet.",
-            do=f"Set `address` in deploy/environments/{name}.toml: {environments._ADDRESSES[page.target]}.",
+            do=f"Set `address` in deploy/environments/{name}.toml: {environments.ADDRESSES[page.target]}.",
         )
     return page
 
@@ -189,15 +190,17 @@ def _ended(result: Result, page: Environment, model: Model, into: str | None, co
     if into:
         write_json(Path(into), value)
     worse = result.outcome == "rolled back" if code is None else bool(code)
-    return Outcome(f"{result.sentence}\n  {_next(result, page, model)}", value, int(worse))
+    return Outcome("\n  ".join(filter(None, (result.sentence, _next(result, page, model)))), value, int(worse))
 
 
 def _next(result: Result, page: Environment, model: Model) -> str:
     """What to type next."""
     if result.outcome == "deployed":
         where = f"http://127.0.0.1:{page.port}" if page.host == "" else f"port {page.port} of {page.host}"
-        ask = f"Its clients ask {where}/{model.name}/predict. " if page.target == "docker" else ""
-        return f"{ask}`make rollback MODEL={model.name} ENV={page.name}` goes back."
+        ask = f"Its clients ask {where}/{model.name}/predict." if page.target == "docker" else ""
+        left = result.facts.get("left")
+        back = f"`make rollback MODEL={model.name} ENV={page.name}` goes back to {left}." if left else ""
+        return " ".join(filter(None, (ask, back)))
     return f"`make status MODEL={model.name} ENV={page.name}` says what serves."
 
 
@@ -219,11 +222,12 @@ def _shares(shares: Mapping[str, float]) -> str:
 def _pending(state: State, model: Model, environment: str) -> list[str]:
     one = state.pending
     assert one is not None
-    way = "undoing" if one.undoing else "step"
-    lines = [
-        f"  {one.strategy} of {one.release.version}, begun by {one.by} at {one.started}: "
-        f"{way} {min(one.step + 1, len(one.left))} of {len(one.left)}"
-    ]
+    way = "undoing" if one.undoing else "step" if one.left else ""
+    # Kubernetes makes its own steps.
+    where = f"{min(one.step + 1, len(one.left))} of {len(one.left)}" if one.left else ""
+    place = " ".join(filter(None, (way, where)))
+    begun = f"begun by {one.by} at {one.started}"
+    lines = [f"  {one.strategy} of {one.release.version}, {begun}{f': {place}' if place else ''}"]
     if one.undoing:
         lines.append(f"    because {one.undoing}")
     again = f"`make deploy MODEL={model.name} ENV={environment}`"
@@ -233,7 +237,7 @@ def _pending(state: State, model: Model, environment: str) -> list[str]:
 def _entry(one: Mapping[str, str]) -> str:
     change = f"{one['from'] or 'nothing'} to {one['to'] or 'nothing'}"
     why = f": {one['reason']}" if one["reason"] else ""
-    return f"{one['time'][:16].replace('T', ' ')} {one['what']}, {change}, by {one['who']}{why}"
+    return f"{one['time'][:16].replace('T', ' ')} UTC {one['what']}, {change}, by {one['who']}{why}"
 
 
 def _say(text: str) -> None:

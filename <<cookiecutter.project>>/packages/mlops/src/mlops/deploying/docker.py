@@ -27,6 +27,8 @@ SECONDS = 60.0
 """The longest that a call may take, but for pulling an image and for stopping a container."""
 PULL = 600.0
 """The longest that a registry may take for an image."""
+ANSWER = 20.0
+"""The longest that a service may take to say how it is."""
 STOP = 20
 """Seconds that a container has to end by itself; all its requests are answered before."""
 ROOM = 2_000_000
@@ -80,6 +82,13 @@ SEEN = (
     "    time.sleep(0.05)\n"
     "print(said)\n"
     "sys.exit(mark not in said)\n"
+)
+CLEAR = (
+    "import pathlib, re, sys\n"
+    "for one in pathlib.Path('/log').iterdir():\n"
+    "    found = re.match(r'(.+)-\\d+\\.jsonl', one.name)\n"
+    "    if found and found[1] not in sys.argv[1:]:\n"
+    "        one.unlink(missing_ok=True)\n"
 )
 _STOPPED = re.compile(
     r"is not running|is restarting|OCI runtime exec failed|unable to (?:start|upgrade)|connection reset", re.IGNORECASE
@@ -517,6 +526,7 @@ class Engine:
             "SERVE_LISTEN": f"0.0.0.0:{traffic.PORT}",
             "SERVE_VERSION": release.version,
             "SERVE_DRAIN": DRAIN,
+            "SERVE_MAX_REQUESTS": str(traffic.REQUESTS),
             "SERVE_LOG": f"/log/{release.unit}-{replica}.jsonl",
         }
         words = ["create", "--name", name, "--network", self.prefix, "--network-alias", alias]
@@ -537,6 +547,13 @@ class Engine:
         """Take a container away."""
         self._call("rm", "--force", self.name(model, unit, replica))
 
+    def clear(self, model: str, units: Sequence[str]) -> None:
+        """Remove the prediction logs of all units but these; asked of a container that runs, and may write there."""
+        for one in self.containers(model):
+            if one.running:
+                self._exec(self.name(model, one.unit, one.replica), "python", "-c", CLEAR, *units)
+                return
+
     def trouble(self, model: str, unit: str, replica: int) -> str:
         """Why a container does not run, in its own last words; empty while it may still become ready."""
         name = self.name(model, unit, replica)
@@ -547,8 +564,12 @@ class Engine:
         return ""
 
     def probe(self, model: str, unit: str, replica: int, path: str) -> str | None:
-        """What a container's service answers to GET; None when it is no 2xx."""
-        done = self._exec(self.name(model, unit, replica), "python", "-m", "serve", "probe", path, seconds=20)
+        """What a container's service answers to GET; None when it is no 2xx, or does not come in time."""
+        words = ["exec", self.name(model, unit, replica), "python", "-m", "serve", "probe", path]
+        try:
+            done = self._program.run(words, given=(), seconds=ANSWER)
+        except TimeoutError:
+            return None
         return None if done.code else done.out
 
     def ask(

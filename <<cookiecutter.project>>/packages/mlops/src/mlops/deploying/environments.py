@@ -56,6 +56,8 @@ class Judge:
     """No request under so many milliseconds counts as slow."""
     shift: float = 0.3
     """The same for predictions: the largest difference of two cumulative shares, or in the share of one class."""
+    replay: float = 0.0
+    """docker: rows replayed to each side, per second, where clients send fewer; 0: what a decision in time takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,6 @@ ADDRESSES = {
     "kubernetes": "the name of a kubectl context, or empty while there is no target",
 }
 """What `address` can be, for a sentence."""
-_ADDRESSES = ADDRESSES
 
 
 def _is_share(value: float) -> bool:
@@ -160,6 +161,7 @@ LIMITS: tuple[Limit[Page], ...] = (
     Limit(key="judge.slow", need="more than 0 and at most 1", holds=lambda p: _is_share(p.judge.slow)),
     Limit(key="judge.fast_ms", need="between 0 and 10000", holds=lambda p: 0 <= p.judge.fast_ms <= 10_000),
     Limit(key="judge.shift", need="more than 0 and at most 1", holds=lambda p: _is_share(p.judge.shift)),
+    Limit(key="judge.replay", need="between 0 and 1000", holds=lambda p: 0 <= p.judge.replay <= 1000),
     Limit(key="load.requests", need="between 1 and 1000000", holds=lambda p: 1 <= p.load.requests <= 10**6),
     Limit(key="load.rate", need="more than 0 and at most 10000", holds=lambda p: 0 < p.load.rate <= 10_000),
     Limit(key="load.p99_ms", need="more than 0 and at most 60000", holds=lambda p: 0 < p.load.p99_ms <= 60_000),

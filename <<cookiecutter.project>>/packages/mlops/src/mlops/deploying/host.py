@@ -7,7 +7,6 @@ something went wrong. A step that fails before the release is committed starts t
 
 import datetime as dt
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,8 @@ from mlops.deploying import judge, observe, prove, rollout, traffic
 from mlops.deploying.docker import PULL, STATE, Engine, Image, Lock
 from mlops.deploying.environments import Environment, Strategy
 from mlops.deploying.release import (
+    Author,
+    Clock,
     Pending,
     Release,
     Result,
@@ -28,6 +29,7 @@ from mlops.deploying.release import (
     Step,
     committed,
     earlier,
+    left,
     read_state,
     returned,
 )
@@ -42,29 +44,11 @@ DRAINED = traffic.LONGEST + traffic.IDLE
 """Seconds after which an old process of the proxy has ended, whatever its clients do."""
 LANES = 4
 """Connections over which load is sent."""
+ASKED = 3
+"""How often a container is asked for its metrics before a look counts as one that found no data."""
 MANIFEST = "/model/manifest.json"
 Rows = Callable[[str], Sequence[Mapping[str, Any]]]
 """Recorded rows of a model to replay; none where there are none at hand."""
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Where time comes from."""
-
-    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-
-
-@dataclass(frozen=True, kw_only=True)
-class Author:
-    """Who asks for a change, for the lock and the audit log."""
-
-    name: str
-    run: str = ""
-    """The address of the workflow run; empty on a laptop."""
-    override: str = ""
-    """Why a freeze is passed; empty where there is none."""
 
 
 class Worse(Refusal):
@@ -169,12 +153,12 @@ class Host:
             raise Refusal(f"{model} was never deployed to {self._name}.", do="Deploy it first: `mlops deploy`.")
         self._engine.wait_for_proxy()
         with self._locked(model) as lock:
-            state = self._read(model)
-            state, undone = self._finish_before_rollback(lock, state, to, reason, say)
+            known = self._read(model)
+            state, undone = self._finish_before_rollback(lock, known, to, reason, say)
             serves = state.current
             if undone and serves is not None and to in (None, serves.version, serves.unit):
                 sentence = f"{model} {serves.version} serves {self._name} again; {undone}."
-                return self._timed(Result(outcome="rolled back", sentence=sentence, release=serves), started)
+                return self._timed(Result(outcome="rolled back", sentence=sentence, release=serves), started, known)
             if serves is not None and to in (serves.version, serves.unit):
                 return Result(
                     outcome="unchanged", sentence=f"{model} {to} serves {self._name} already.", release=serves
@@ -190,9 +174,9 @@ class Host:
                     do="What served still does. `mlops status` names the other versions.",
                     code=1,
                 )
-            left = f" instead of {serves.version}" if serves is not None else ""
-            sentence = f"{model} {target.version} serves {self._name}{left}."
-            return self._timed(Result(outcome="rolled back", sentence=sentence, release=target), started)
+            instead = f" instead of {serves.version}" if serves is not None else ""
+            sentence = f"{model} {target.version} serves {self._name}{instead}."
+            return self._timed(Result(outcome="rolled back", sentence=sentence, release=target), started, known)
 
     # Before anything is changed
 
@@ -328,7 +312,7 @@ class Host:
             say(step.text if not pending.undoing else f"undo: {step.text}")
             lock.check(known)
             try:
-                state = self._make(step, state)
+                state = self._make(step, state, say)
             except (Exception, KeyboardInterrupt) as problem:
                 why = _why(problem)
                 if pending.undoing and step.do in ("start", "ready", "stop", "remove", "tidy"):
@@ -356,7 +340,7 @@ class Host:
             head = self._record(state, what, origin=pending.release.version, to=to, reason=pending.undoing)
         return _Ended(self._write(replace(state, pending=None, head=head)), pending.undoing)
 
-    def _make(self, step: Step, state: State) -> State:
+    def _make(self, step: Step, state: State, say: Say) -> State:
         """Make one step."""
         engine, model = self._engine, state.model
         match step.do:
@@ -371,7 +355,7 @@ class Host:
             case "route":
                 engine.route(model, step.servers)
             case "observe":
-                self._observe(state, step)
+                self._observe(state, step, say)
             case "drain":
                 self._drain()
             case "stop":
@@ -402,6 +386,9 @@ class Host:
                 self._engine.remove(state.model, one.unit, one.replica)
         for image in step.images:
             self._engine.forget(image)
+        # What was given up is looked into; its predictions go with the next release.
+        known = (state.current, *state.previous, state.pending.release if state.pending else None)
+        self._engine.clear(state.model, [one.unit for one in known if one is not None])
 
     def _drain(self) -> None:
         """Until every process of the proxy with an older configuration has answered its clients."""
@@ -440,7 +427,7 @@ class Host:
         if failed:
             raise Worse(f"{release.version} is not what it should be: {failed[0].sentence}")
 
-    def _observe(self, state: State, step: Step) -> None:
+    def _observe(self, state: State, step: Step, say: Say) -> None:
         """Look at both sides until the judge has decided."""
         pending, limits = state.pending, self._environment.judge
         assert pending is not None
@@ -450,40 +437,62 @@ class Host:
                  for unit in (old.unit, new.unit)}  # fmt: skip
         rows = list(self._rows(state.model)) or _proof_rows(self._manifest(state.model, old.unit))
         watched = sum(one.do == "observe" for one in pending.steps)
+        everybody = [(unit, number) for unit, known in sides.items() for number in known]
         started, evidence, place = self._clock.monotonic(), judge.Evidence(), 0
 
         def metrics(unit: str, replica: int) -> str | None:
-            # A look that finds nothing is lost for the judge, and a busy host may fail once.
-            found = self._engine.probe(state.model, unit, replica, "/metrics")
-            return found if found is not None else self._engine.probe(state.model, unit, replica, "/metrics")
+            # A look that finds nothing is lost for the judge, and a busy host may be late.
+            for turn in range(ASKED):
+                if turn:
+                    self._clock.sleep(PAUSE)
+                if (found := self._engine.probe(state.model, unit, replica, "/metrics")) is not None:
+                    return found
+            return None
 
         def scrape() -> dict[str, dict[str, str | None]]:
-            return {unit: {f"replica {n}": metrics(unit, n) for n in known} for unit, known in sides.items()}
+            texts = at_once(metrics)
+            return {unit: {f"replica {n}": texts[unit, n] for n in known} for unit, known in sides.items()}
+
+        def replay(count: int) -> None:
+            bodies = [{"rows": [rows[(place + number) % len(rows)]]} for number in range(count)]
+
+            def send(unit: str, replica: int) -> None:
+                lanes = sides[unit]
+                part = bodies[lanes.index(replica) :: len(lanes)]
+                self._engine.ask(state.model, unit, replica, "/predict", part, seconds=len(part))
+
+            at_once(send)
+
+        def at_once(ask: Callable[[str, int], Any]) -> dict[tuple[str, int], Any]:
+            # Of both sides together, so that whatever else the host does hits both.
+            with ThreadPoolExecutor(max(1, len(everybody))) as pool:
+                return dict(zip(everybody, pool.map(lambda one: ask(*one), everybody), strict=True))
 
         def look(first: Any, last: Any, replayed: int = 0) -> judge.Look:
             canary = observe.window(first[new.unit], last[new.unit], version=new.version)
             stable = observe.window(first[old.unit], last[old.unit], version=old.version)
             return judge.Look(canary=canary, stable=stable, replayed=replayed)
 
+        def decide() -> judge.Judgement:
+            return judge.decide(evidence, limits=limits, elapsed=self._clock.monotonic() - started, steps=watched)
+
         before = scrape()
         while True:
             self._clock.sleep(limits.seconds)
             after = scrape()
             evidence = evidence.after(look(before, after), limits)
-            found = judge.decide(evidence, limits=limits, elapsed=self._clock.monotonic() - started, steps=watched)
+            found = decide()
+            if found.answer == "hold" and (count := found.replay):
+                replay(count)
+                place += count
+                before, after = after, scrape()
+                evidence = evidence.after(look(before, after, count), limits)
+                found = decide()
             if found.answer == "promote":
+                say(f"{new.version} is as good at {step.share} %: {' '.join(found.reasons)}")
                 return
             if found.answer == "roll back":
                 raise Worse(f"{new.version} is worse at {step.share} %: {' '.join(found.reasons)}".rstrip("."))
-            if found.replay:
-                bodies = [{"rows": [rows[(place + number) % len(rows)]]} for number in range(found.replay)]
-                place += found.replay
-                for unit in (old.unit, new.unit):
-                    for lane, number in enumerate(sides[unit]):
-                        part = bodies[lane :: len(sides[unit])]
-                        self._engine.ask(state.model, unit, number, "/predict", part, seconds=len(part))
-                before, after = after, scrape()
-                evidence = evidence.after(look(before, after, found.replay), limits)
             before = after
 
     def _manifest(self, model: str, unit: str) -> dict[str, Any]:
@@ -568,20 +577,18 @@ class Host:
     def _told(self, ended: "_Ended", release: Release) -> Result:
         serves, model = ended.state.current, release.model
         if not ended.why:
-            before = ended.state.previous[:1]
-            instead = f" instead of {before[0].version}" if before else ""
-            return Result(
-                outcome="deployed", sentence=f"{model} {release.version} serves {self._name}{instead}.", release=serves
-            )
+            before = next((one.version for one in ended.state.previous), "")
+            instead = f" instead of {before}" if before else ""
+            sentence = f"{model} {release.version} serves {self._name}{instead}."
+            return Result(outcome="deployed", sentence=sentence, release=serves, facts={"left": before})
         now = f"{serves.version} serves" if serves else "nothing serves"
         sentence = f"{model} {release.version} was rolled back in {self._name}, {now}: {ended.why.rstrip('.')}."
         return Result(outcome="rolled back", sentence=sentence, release=serves)
 
-    def _timed(self, result: Result, started: float) -> Result:
+    def _timed(self, result: Result, started: float, before: State) -> Result:
         seconds = round(self._clock.monotonic() - started, 1)
-        return replace(
-            result, sentence=f"{result.sentence[:-1]}, after {seconds:g} seconds.", facts={"seconds": seconds}
-        )
+        facts = {"seconds": seconds, "left": left(before, result.release)}
+        return replace(result, sentence=f"{result.sentence[:-1]}, after {seconds:g} seconds.", facts=facts)
 
     def _parsed(self, text: str, model: str) -> State:
         where = f"{_path(model)} at {self._engine.where}"

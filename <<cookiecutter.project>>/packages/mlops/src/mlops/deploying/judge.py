@@ -58,7 +58,9 @@ ENOUGH = math.log(1 / RISK)
 RESTARTS = 3
 """A canary that began anew so many times within a step is rolled back; its failed requests are counted nowhere."""
 PACE = 12
-"""Replay aims at so many times `judge.requests` by the deadline, evenly over the minutes."""
+"""Replay aims at so many times `judge.requests` by the deadline at least, evenly over the minutes."""
+MOST = 2
+"""Replay sends at most so many times `judge.requests` between two looks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +179,7 @@ def decide(evidence: Evidence, *, limits: Judge, elapsed: float, steps: int) -> 
     if not elapsed < deadline:
         late = f"After {counted(limits.minutes, 'minute')} it is not shown to be as good as the serving version:"
         return Judgement(answer="roll back", reasons=(late, *open_))
-    return Judgement(answer="hold", reasons=open_, replay=_replay(evidence, limits, elapsed / deadline))
+    return Judgement(answer="hold", reasons=open_, replay=_replay(evidence, limits, elapsed))
 
 
 def _limits(limits: Judge) -> dict[str, float]:
@@ -190,11 +192,12 @@ def _proofs(evidence: Evidence, parts: int) -> dict[str, float]:
     return {measure: math.log(parts * count / RISK) for measure, count in counts.items()}
 
 
-def _replay(evidence: Evidence, limits: Judge, passed: float) -> int:
-    """What is lacking, on the side that has less, of an even pace."""
+def _replay(evidence: Evidence, limits: Judge, elapsed: float) -> int:
+    """What is lacking, on the side that has less, of an even pace; so much at most, then it is looked at again."""
+    pace = max(limits.replay, PACE * limits.requests / (limits.minutes * 60))
     sides = (evidence.canary, evidence.stable)
     least = min(0 if side is None else side.requests for side in sides)
-    return max(0, math.ceil(PACE * limits.requests * passed) - least)
+    return min(MOST * limits.requests, max(0, math.ceil(round(pace * elapsed, 6)) - least))
 
 
 def _open(evidence: Evidence, limits: Judge, measures: Sequence[str]) -> Iterator[str]:

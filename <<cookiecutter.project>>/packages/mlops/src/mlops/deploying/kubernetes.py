@@ -13,9 +13,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mlops.deploying.host import Clock
 from mlops.deploying.manifests import Manifest
-from mlops.deploying.release import Say
+from mlops.deploying.release import Clock, Say
 from mlops.errors import Refusal
 
 OWNER = "mlops"

@@ -23,11 +23,12 @@ from pathlib import Path
 from mlops.deploying import audit, manifests
 from mlops.deploying.audit import What
 from mlops.deploying.environments import Environment
-from mlops.deploying.host import Author, Clock
 from mlops.deploying.kubernetes import LOOK, Cluster, Failure, Lock, Lost, taken_over, unless_lost
 from mlops.deploying.manifests import HASH, KINDS, Manifest, Progress
 from mlops.deploying.release import (
     STRATEGIES,
+    Author,
+    Clock,
     Pending,
     Release,
     Result,
@@ -35,6 +36,7 @@ from mlops.deploying.release import (
     State,
     committed,
     earlier,
+    left,
     read_state,
     returned,
 )
@@ -156,7 +158,8 @@ class Namespace:
                 return Result(outcome="deployed" if touched else "unchanged", sentence=sentence, release=release)
             instead = f" instead of {old.version}" if old else ""
             sentence = f"{model} {release.version} serves {self._name}{instead}."
-            return Result(outcome="deployed", sentence=sentence, release=release)
+            facts = {"left": old.version if old else ""}
+            return Result(outcome="deployed", sentence=sentence, release=release, facts=facts)
 
     def rollback(self, *, model: str, to: str | None, reason: str, say: Say) -> Result:
         """Let an earlier release serve again; what is being deployed is given up."""
@@ -165,7 +168,7 @@ class Namespace:
             record = self._read(model)
             if not record.version:
                 raise Refusal(f"{model} was never deployed to {self._name}.", do="Deploy it first: `mlops deploy`.")
-            pending = record.state.pending
+            before, pending = record.state, record.state.pending
             if pending is not None and pending.strategy == "rollback":
                 record = self._return(record, lock, say)
             elif pending is not None:
@@ -174,7 +177,8 @@ class Namespace:
             serves = record.state.current
             if pending is not None and to in (None, *_names(serves)):
                 now = f"{serves.version} serves {self._name} again" if serves else f"nothing serves {self._name}"
-                return self._timed(Result(outcome="rolled back", sentence=f"{model} {now}.", release=serves), started)
+                back = Result(outcome="rolled back", sentence=f"{model} {now}.", release=serves)
+                return self._timed(back, started, before)
             if to is not None and to in _names(serves):
                 sentence = f"{model} {to} serves {self._name} already."
                 return Result(outcome="unchanged", sentence=sentence, release=serves)
@@ -182,9 +186,9 @@ class Namespace:
             record.template(target)
             record = self._begin(record, target, "rollback", lock, reason=reason)
             self._return(record, lock, say)
-            left = f" instead of {serves.version}" if serves else ""
-            sentence = f"{model} {target.version} serves {self._name}{left}."
-            return self._timed(Result(outcome="rolled back", sentence=sentence, release=target), started)
+            instead = f" instead of {serves.version}" if serves else ""
+            sentence = f"{model} {target.version} serves {self._name}{instead}."
+            return self._timed(Result(outcome="rolled back", sentence=sentence, release=target), started, before)
 
     # Before anything is changed
 
@@ -416,10 +420,10 @@ class Namespace:
         sentence = f"{release.model} {release.version} was rolled back in {self._name}, {now}: {why.rstrip('.')}."
         return Result(outcome="rolled back", sentence=sentence, release=serves)
 
-    def _timed(self, result: Result, started: float) -> Result:
+    def _timed(self, result: Result, started: float, before: State) -> Result:
         seconds = round(self._clock.monotonic() - started, 1)
         sentence = f"{result.sentence[:-1]}, after {seconds:g} seconds."
-        return replace(result, sentence=sentence, facts={"seconds": seconds})
+        return replace(result, sentence=sentence, facts={"seconds": seconds, "left": left(before, result.release)})
 
     # What is on record
 

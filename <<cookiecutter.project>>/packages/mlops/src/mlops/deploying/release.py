@@ -3,6 +3,8 @@
 A release moves as one thing: model, code and schema are all in its image.
 """
 
+import datetime as dt
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
@@ -151,6 +153,12 @@ class State:
         known = [self.current, self.pending.release if self.pending else None, *self.previous]
         return next((one for one in known if one is not None and one.unit == unit), None)
 
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """What a rollback can go to, as a person names it: by the version, or by the unit where it has two images."""
+        known = [one.version for one in (self.current, *self.previous) if one is not None]
+        return tuple(one.version if known.count(one.version) == 1 else one.unit for one in self.previous)
+
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""
         return {
@@ -172,7 +180,27 @@ class Result:
     release: Release | None = None
     """What serves now."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What else a machine may want to know, such as `seconds`."""
+    """What else a machine may want to know: the version that was `left`, and the `seconds` of a rollback."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where time comes from."""
+
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Author:
+    """Who asks for a change, for the lock and the audit log."""
+
+    name: str
+    run: str = ""
+    """The address of the workflow run; empty on a laptop."""
+    override: str = ""
+    """Why a freeze is passed; empty where there is none."""
 
 
 class Target(Protocol):
@@ -241,9 +269,16 @@ def earlier(state: State, to: str | None) -> Release:
         return state.previous[0]
     found = [one for one in state.previous if one.unit == to or one.version == to]
     if not found:
-        known = ", ".join(dict.fromkeys(one.version for one in state.previous))
-        raise Refusal(f"{state.model} cannot go back to {to[:50]!r}.", do=f"It can go back to {known}.")
+        raise Refusal(
+            f"{state.model} cannot go back to {to[:50]!r}.", do=f"It can go back to {', '.join(state.earlier)}."
+        )
     return found[0]
+
+
+def left(before: State, now: Release | None) -> str:
+    """The version that a rollback took away: what served, or else what was being deployed; empty for none."""
+    known = (before.current, before.pending.release if before.pending else None)
+    return next((one.version for one in known if one is not None and one != now), "")
 
 
 def _release(value: Any) -> Release:

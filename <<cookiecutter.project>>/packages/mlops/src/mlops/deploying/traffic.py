@@ -17,8 +17,14 @@ LONGEST = 15
 """Seconds for a request, more than the service gives it; an old process of the proxy ends after as many."""
 IDLE = 5
 """Seconds after which a client's idle connection is closed; so long may an old process wait for one."""
+REQUESTS = 64
+"""Requests that a container works on at once, by the proxy and by its own setting; others wait for `QUEUE` seconds."""
+QUEUE = 1
+"""Seconds for which a request waits for its turn, and after which it may come again."""
 BASE = "00-environment.cfg"
 TRAFFIC = "/-/traffic"
+
+BUSY = '{"error": "There is too much work, or nothing that serves."}'
 
 _BASE = f"""\
 # Written by `mlops deploy`. A model's servers are in the file that has its name.
@@ -41,9 +47,11 @@ defaults
     timeout connect 2s
     timeout client {LONGEST}s
     timeout server {LONGEST}s
-    timeout queue 5s
+    timeout queue {QUEUE}s
     timeout http-request 10s
     timeout http-keep-alive {IDLE}s
+    # Who is not served in time, or by nobody, is told so at once and when to come again.
+    http-error status 503 content-type application/json string '{BUSY}' hdr Retry-After {QUEUE}
 
 # A container that starts again may have another address.
 resolvers engine
@@ -86,7 +94,7 @@ def backend(model: str, servers: Sequence[Server]) -> str:
         r"    http-request replace-path /[^/]*/?(.*) /\1",
         "    option httpchk GET /v2/health/ready",
         "    http-check expect status 200",
-        "    default-server check inter 500ms fall 2 rise 1",
+        f"    default-server check inter 500ms fall 2 rise 1 maxconn {REQUESTS}",
         "    default-server resolvers engine resolve-prefer ipv4 init-addr last,libc,none",
         *(f"    server {one.name} {one.name}:{PORT} weight {one.weight}" for one in servers),
     ]

@@ -6,7 +6,7 @@ Nothing here guesses: when the champion cannot be known, that is refused, and th
 import json
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,24 @@ def reset_is_spent(model: Model, promoted: Promoted, reason: str) -> bool:
 
     A reset counts once: forgotten in `model.toml`, it would switch the comparison off for ever.
     """
+    gate = _gate_of(model, promoted)
+    return gate.get("champion") == "reset" and gate.get("reason") == reason
+
+
+def used(model: Model, promoted: Promoted, accept: Mapping[str, str]) -> frozenset[str]:
+    """The columns of `accept` that the champion was promoted under with this very reason: these count once, too."""
+    before = _gate_of(model, promoted).get("accept")
+    return frozenset(name for name, why in accept.items() if isinstance(before, dict) and before.get(name) == why)
+
+
+def _gate_of(model: Model, promoted: Promoted) -> dict[str, Any]:
+    """The section `[gate]` that the champion was promoted under; empty where it cannot be read."""
     text = git.show(model.root, promoted.commit, f"models/{model.name}/model.toml")
     try:
         gate = tomllib.loads(text or "").get("gate", {})
     except tomllib.TOMLDecodeError:
-        return False
-    return isinstance(gate, dict) and gate.get("champion") == "reset" and gate.get("reason") == reason
+        return {}
+    return gate if isinstance(gate, dict) else {}
 
 
 def previous(model: Model, champion: Champion) -> str | None:

@@ -16,11 +16,13 @@ from mlops.data.profile import profile, psi
 from mlops.data.split import Boundary, seen
 from mlops.errors import Refusal
 from mlops.files import read_json, write_json
+from mlops.judging import arrivals
 from mlops.judging import champion as champions
 from mlops.judging.champion import Champion, Promoted
 from mlops.judging.compare import Comparison, compare, incomparable, reordered
 from mlops.judging.gate import Case, Standing, Verdict, judge
-from mlops.learning import export, frames, metrics, slices
+from mlops.judging.plausible import Arrivals
+from mlops.learning import export, frames, metrics, slices, spending
 from mlops.learning.export import Exported
 from mlops.reporting import card
 from mlops.workspace import Model
@@ -69,6 +71,10 @@ def gate(model: Model) -> Outcome:
             evaluation=facts["evaluation"],
             standing=against.standing,
             comparison=against.comparison,
+            arrivals=_arrivals(model, config, against),
+            used=_used(model, config, against.champion),
+            budget=config.budget,
+            spent=_spent(model, config),
         )
     )
     evidence = _evidence(model, config, facts, challenger=challenger, verdict=verdict, against=against)
@@ -131,6 +137,34 @@ def _against(model: Model, config: ModelConfig, challenger: Exported) -> _Agains
     else:
         standing = Standing(kind="compared", because=note, version=found.version)
     return _Against(standing=standing, champion=found, comparison=comparison)
+
+
+def _arrivals(model: Model, config: ModelConfig, against: _Against) -> Arrivals:
+    """What is new in the data and what is doubted about it; a champion that is set aside is not asked."""
+    from mlops.data.contract import read
+
+    files = [model.train, model.holdout]
+    missing = [f"data/{path.name}" for path in files if not path.is_file()]
+    if missing:
+        fetch = f"`dvc pull` in models/{model.name} fetches it"
+        return Arrivals(because=f"{model.name}: {' and '.join(missing)} is not on this machine; {fetch}")
+    known = None
+    try:
+        if against.champion and against.standing.kind != "reset":
+            version = export.load(against.champion.folder)
+            do = f"`make train MODEL={model.name}` makes it."
+            reference = read_json(against.champion.folder / export.PROFILE, do=do)
+            known = arrivals.Known(
+                version=version, profile=reference, check=champions.fact(model, against.champion, "check")
+            )
+        return arrivals.look(pl.scan_parquet(files), read(model), config, known)
+    except (Refusal, OSError, ValueError, TypeError, KeyError, pl.exceptions.PolarsError) as error:
+        return Arrivals(because=_line(error))
+
+
+def _used(model: Model, config: ModelConfig, champion: Champion | None) -> frozenset[str]:
+    """The columns of `gate.accept` whose reason has counted already."""
+    return champions.used(model, champion.promoted, config.gate.accept) if champion else frozenset()
 
 
 def _set_aside(model: Model, config: ModelConfig, promoted: Promoted) -> _Against:
@@ -227,17 +261,38 @@ def _evidence(
         ),
         **facts,
         "run": _run(model),
+        "spent": _spent(model, config),
+        "budget": dataclasses.asdict(config.budget),
+        "age": _kept(model, "age"),
+        "retrain": {"every_days": config.retrain.every_days, "age_days": config.watch.age_days},
         "lineage": card.lineage(challenger.manifest, version=version),
         "thresholds": dataclasses.asdict(config.gate),
         "champion": (
             {"version": found.version, "commit": found.promoted.commit}
             | {name: champions.fact(model, found, name) for name in ("contract", "explanation", "cost")}
+            | {"spent": _spent(model, config, found)}
             if found
             else None
         ),
         "drift": _drift(model, config, reference) if reference and model.train.is_file() else None,
         "profiles": {"challenger": read_json(model.export / export.PROFILE, do=do), "champion": reference},
     }
+
+
+def _spent(model: Model, config: ModelConfig, champion: Champion | None = None) -> dict[str, Any] | None:
+    """What making the trained version took, or the champion; both at the price of today's budget."""
+    names = {stage: spending.fact(stage) for stage in (*spending.STAGES, *spending.OPTIONAL)}
+    if champion:
+        return spending.total(
+            {one: champions.fact(model, champion, name) for one, name in names.items()}, config.budget
+        )
+    return spending.total({one: _kept(model, name) for one, name in names.items()}, config.budget)
+
+
+def _kept(model: Model, name: str) -> Any:
+    """A committed fact that a pipeline may lack; None where it does."""
+    path = model.json(name)
+    return read_json(path, do=f"`make train MODEL={model.name}` makes it anew.") if path.is_file() else None
 
 
 def _run(model: Model) -> dict[str, Any] | None:

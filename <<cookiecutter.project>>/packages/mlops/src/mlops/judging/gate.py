@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mlops.config import Gate
+from mlops.config import Budget, Gate
 from mlops.judging.compare import Comparison, Pair
+from mlops.judging.plausible import Arrivals
 from mlops.learning.metrics import METRICS
 
 Outcome = Literal["passed", "failed", "not evaluated", "not applied"]
@@ -70,6 +71,12 @@ class Case:
     evaluation: Mapping[str, Any]
     standing: Standing
     comparison: Comparison | None
+    arrivals: Arrivals
+    used: frozenset[str]
+    """The columns of `gate.accept` whose reason the champion has used."""
+    budget: Budget
+    spent: Mapping[str, Any] | None
+    """What the stages took together; None where it is not known."""
 
     @property
     def primary(self) -> str:
@@ -117,6 +124,46 @@ def _contract(case: Case) -> Found:
             f"on {first.get('column')} in {_rows(first.get('count'))}."
         )
     return "not evaluated", "The data contract was not checked."
+
+
+def _plausible(case: Case) -> Found:
+    """The world can have made the rows that arrived, or a person says why it did."""
+    arrivals = case.arrivals
+    counting = {name: why for name, why in case.gate.accept.items() if name not in case.used}
+    doubts = [one for one in arrivals.doubts if one.about not in counting]
+    accepted = [
+        f"{one.sentence} Accepted in model.toml: {counting[one.about]}"
+        for one in arrivals.doubts
+        if one.about in counting
+    ]
+    if doubts:
+        said = [one.sentence for one in doubts]
+        names = list(dict.fromkeys(one.about for one in doubts))
+        used = [name for name in names if name in case.used]
+        if used:
+            said.append(f"What model.toml accepts of {', '.join(used)} was used by the champion and no longer counts.")
+        keys = ", ".join(f'{name} = "…"' for name in names)
+        # What to do comes first: a report may cut a long sentence.
+        return (
+            "failed",
+            f"Mend the source, or say in [gate.accept] of model.toml why it is right ({keys}): {' '.join(said)}",
+        )
+    if case.standing.kind == "unknown":
+        return _comparable(case)
+    if arrivals.because:
+        return "not evaluated", f"Whether the data is plausible is not known: {arrivals.because.rstrip('.')}."
+    if case.standing.kind in ("first", "reset"):
+        found = (
+            "No feature tells the target alone and no rows are repeated; there is no champion's data to hold them to."
+        )
+    elif arrivals.rows is None:
+        found = "All rows together are plausible; which of them are newer than the champion's data is not known."
+    elif arrivals.rows == 0:
+        found = "No row is newer than the champion's data."
+    else:
+        is_one = arrivals.rows == 1
+        found = f"{_rows(arrivals.rows)} newer than the champion's data {'is' if is_one else 'are'} plausible."
+    return "passed", " ".join([found, *accepted])
 
 
 def _measured(case: Case) -> Found:
@@ -236,15 +283,44 @@ def _slices(case: Case) -> Found:
     return "passed", f"{len(found)} slice(s) are not worse by more than {_shown(case.gate.slice_margin)}.{unjudged}"
 
 
+def _budget(case: Case) -> Found:
+    """Making it took no more than `[budget]` allows, and what is limited was measured."""
+    spent, budget = _table(case.spent), case.budget
+    again = "train it again where dvc.yaml lists spent/STAGE.json among the metrics of each stage"
+    energy = "add mlops[carbon] to the dependencies of the model and train it again, or set the limit to 0"
+    beyond, unknown, held = [], [], []
+    for key, limit, unit, way in (
+        ("minutes", budget.minutes, " minutes", again),
+        ("cost", budget.cost, f" (at {budget.price:g} a minute)", again),
+        ("kwh", budget.kwh, " kWh (an estimate)", energy),
+    ):
+        used = _number(spent.get(key))
+        if not limit:
+            continue
+        if used is None:
+            unknown.append(f"budget.{key} is {limit:g}, and what making it took is not known: {way}.")
+        elif used > limit:
+            beyond.append(f"Making it took {_shown(used)}{unit}, and budget.{key} is {limit:g}.")
+        else:
+            held.append(f"{_shown(used)}{unit} of {limit:g}")
+    if beyond:
+        beyond.append("Make it with less (candidates, folds, rows), or raise the limit in model.toml and say why.")
+    if beyond or unknown:
+        return "failed" if beyond else "not evaluated", " ".join(beyond + unknown)
+    return "passed", f"Making it took {', '.join(held)}."
+
+
 RULES: dict[str, Callable[[Case], Found]] = {
     "current": _current,
     "contract": _contract,
+    "plausible": _plausible,
     "measured": _measured,
     "floors": _floors,
     "baseline": _baseline,
     "comparable": _comparable,
     "champion": _champion,
     "slices": _slices,
+    "budget": _budget,
 }
 
 

@@ -132,6 +132,7 @@ def write(
         "libraries": _libraries(trusted),
         "golden": {"row": golden, "prediction": answers[0]},
         "personal": [column.name for column in contract.features if column.personal],
+        "id": contract.id.name if contract.id is not None and not contract.id.personal else None,
         "proof": {"rows": proof, "predictions": answers[1:]},
     }
     rows = frames.features(train, columns, where=f"{model}: the training rows")

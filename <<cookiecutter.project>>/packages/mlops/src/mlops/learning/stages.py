@@ -17,9 +17,11 @@ from mlops.data.contract import Contract, read
 from mlops.errors import Refusal, counted
 from mlops.files import digest, read_json, write_json, write_text
 from mlops.learning import metrics
+from mlops.learning.spending import spends
 from mlops.workspace import Model
 
 
+@spends
 def tune(model: Model) -> Outcome:
     """Choose the parameters to train with; write `params.json`."""
     from mlops.learning import fit, loading
@@ -52,6 +54,7 @@ def tune(model: Model) -> Outcome:
     return Outcome(f"{model.name}: parameters {said}: {found.params}.", value)
 
 
+@spends
 def train(model: Model) -> Outcome:
     """Fit on the training rows; write `export/` and `training.json`; log the run."""
     from mlops import tracking
@@ -112,6 +115,7 @@ def train(model: Model) -> Outcome:
     )
 
 
+@spends
 def evaluate(model: Model) -> Outcome:
     """Score the holdout; write `metrics.json`, `evaluation.json`, `cost.json` and the plots; log the scores."""
     from mlops import tracking
@@ -138,6 +142,7 @@ def evaluate(model: Model) -> Outcome:
     )
 
 
+@spends
 def explain(model: Model) -> Outcome:
     """Say which inputs matter; write `explanation.json` and `plots/importance.csv`."""
     from mlops.learning import explain as room

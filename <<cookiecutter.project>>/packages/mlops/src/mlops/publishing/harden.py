@@ -38,11 +38,7 @@ def harden(root: Path, dry_run: bool = False) -> Outcome:
     Rulesets of other names are left alone. Exit code 2 when the rules ask for code owners whom GitHub does not find:
     it would then ask nobody. Raises `Refusal` for a broken file, and where the token may not do it.
     """
-    wanted = [read(path) for path in sorted((root / ".github" / "rulesets").glob("*.json"))]
-    if not wanted:
-        raise Refusal("There is no ruleset in .github/rulesets.", do="Restore the files from git.")
-    there = github.rulesets()
-    changes = [_change(one, there.get(one["name"])) for one in wanted]
+    changes = _changes(root)
     due = [one for one in changes if one.diff or one.number is None]
     if not dry_run:
         for one in due:
@@ -52,6 +48,19 @@ def harden(root: Path, dry_run: bool = False) -> Outcome:
     lines += problems
     value = {"changed": [one.wanted["name"] for one in due], "applied": not dry_run, "codeowners": problems}
     return Outcome("\n".join(lines), value, 2 if problems else 0)
+
+
+def differences(root: Path) -> dict[str, tuple[str, ...] | None]:
+    """In which lines each ruleset of the files differs on GitHub, by name; None where GitHub does not have it."""
+    return {str(one.wanted["name"]): None if one.number is None else one.diff for one in _changes(root)}
+
+
+def _changes(root: Path) -> list[Change]:
+    wanted = [read(path) for path in sorted((root / ".github" / "rulesets").glob("*.json"))]
+    if not wanted:
+        raise Refusal("There is no ruleset in .github/rulesets.", do="Restore the files from git.")
+    there = github.rulesets()
+    return [_change(one, there.get(one["name"])) for one in wanted]
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -41,6 +41,14 @@ _EXPLANATION = {
 }
 _TIMES = {"p50": "number", "p95": "number"}
 _COST = {"size_bytes": "number", "latency_ms": {"*": _TIMES}}
+_SPENT = {
+    "seconds": {"*": "number"},
+    "minutes": "number",
+    "kwh": "number",
+    "kg_co2e": "number",
+    "country": "text",
+    "cost": "number",
+}
 _SHAPE: dict[str, Any] = {
     "model": "text",
     "task": "text",
@@ -105,6 +113,19 @@ _SHAPE: dict[str, Any] = {
         "violations_left_out": "number",
     },
     "run": {"seconds": "number", "ran": ["text"], "lock_changed": "flag"},
+    "spent": _SPENT,
+    "budget": {"runner": "text", "price": "number"},
+    "age": {
+        "metric": "text",
+        "sentence": "text",
+        "first": "text",
+        "last": "text",
+        "margin": "number",
+        "points": [{"days": "number", "loss": "number", "low": "number", "high": "number", "rows": "number"}],
+        "recommended_days": "number",
+        "alarm_days": "number",
+    },
+    "retrain": {"every_days": "number", "age_days": "number"},
     "planned": ["text"],
     "missing": "text",
     "lineage": {
@@ -122,6 +143,7 @@ _SHAPE: dict[str, Any] = {
         "contract": _CONTRACT,
         "explanation": _EXPLANATION,
         "cost": _COST,
+        "spent": _SPENT,
     },
     "drift": [{"column": "text", "psi": "number", "moved": "flag"}],
     "profiles": {"challenger": {"*": "any"}, "champion": {"*": "any"}},
@@ -501,6 +523,16 @@ def drift(evidence: dict[str, Any]) -> list[tuple[str, float, bool]]:
     return sorted(found, key=lambda one: -one[1])
 
 
+def ages(evidence: dict[str, Any]) -> list[tuple[float, Interval, float | None]]:
+    """(days, how much worse a model is that is older by them, rows it was measured on), the youngest first."""
+    return [
+        (days, loss, number(one.get("rows")))
+        for one in rows(table(evidence.get("age")).get("points"))
+        for loss in [interval({"value": one.get("loss"), "low": one.get("low"), "high": one.get("high")})]
+        if (days := number(one.get("days"))) is not None and loss.value is not None
+    ]
+
+
 def violations(evidence: dict[str, Any]) -> list[tuple[str, str, float | None, float | None]]:
     """(column, check, rows, share of all rows) of what breaks the data contract, in the contract's order.
 
@@ -544,15 +576,14 @@ def told(column: str, check: str, count: float | None, share: float | None) -> s
     return f"{column}: {check} is broken in {shown(count)} {'row' if count == 1 else 'rows'}{part}"
 
 
-def duration(evidence: dict[str, Any]) -> tuple[float | None, str]:
-    """How long the pipeline ran in the run that measured this version, and the unit: minutes from one minute on."""
-    seconds = number(table(evidence.get("run")).get("seconds"))
-    return (seconds / 60, "minutes") if seconds is not None and seconds >= 60 else (seconds, "seconds")
-
-
 def costs(evidence: dict[str, Any]) -> list[tuple[str, float | None, float | None, str]]:
-    """(what, champion, challenger, unit) for size and latency; rows that neither has are left out."""
-    new, old = table(evidence.get("cost")), table(table(evidence.get("champion")).get("cost"))
+    """(what, champion, challenger, unit) for what a version needs and what making it took.
+
+    Rows that neither version has are left out. What making it took is of the version: the run that shows it may have
+    trained nothing.
+    """
+    champion = table(evidence.get("champion"))
+    new, old = table(evidence.get("cost")), table(champion.get("cost"))
     found: list[tuple[str, float | None, float | None, str]] = [
         ("Size", _scaled(old.get("size_bytes")), _scaled(new.get("size_bytes")), "MB")
     ]
@@ -560,8 +591,30 @@ def costs(evidence: dict[str, Any]) -> list[tuple[str, float | None, float | Non
         for quantile, name in (("p50", "half of the calls within"), ("p95", "95 % of the calls within")):
             one, two = (table(table(each.get("latency_ms")).get(key)).get(quantile) for each in (old, new))
             found.append((f"{what}, {name}", number(one), number(two), "ms"))
-    found.append(("The pipeline in this run", None, *duration(evidence)))
+    before, after = table(champion.get("spent")), table(evidence.get("spent"))
+    price = number(table(evidence.get("budget")).get("price"))
+    found += [
+        _in_unit("Making it", before.get("minutes"), after.get("minutes"), (("minutes", 1), ("seconds", 60))),
+        (f"Making it, at {price or 0:g} a minute", number(before.get("cost")), number(after.get("cost")), ""),
+        _in_unit("Energy, estimated", before.get("kwh"), after.get("kwh"), (("kWh", 1), ("Wh", 1e3))),
+        _in_unit("CO2e, estimated", before.get("kg_co2e"), after.get("kg_co2e"), (("kg", 1), ("g", 1e3))),
+    ]
+    run = table(evidence.get("run"))
+    if run.get("ran") or not after:
+        seconds = number(run.get("seconds"))
+        minutes = None if seconds is None else seconds / 60
+        found.append(_in_unit("The pipeline in this run", None, minutes, (("minutes", 1), ("seconds", 60))))
     return [one for one in found if one[1] is not None or one[2] is not None]
+
+
+def _in_unit(
+    what: str, before: Any, after: Any, units: Sequence[tuple[str, float]]
+) -> tuple[str, float | None, float | None, str]:
+    """Two amounts in the first of the units (name, how many make one of the first) in which one of them reaches 1."""
+    one, two = number(before), number(after)
+    most = max((value for value in (one, two) if value is not None), default=0.0)
+    unit, many = next((unit for unit in units if most * unit[1] >= 1), units[-1])
+    return what, None if one is None else one * many, None if two is None else two * many, unit
 
 
 def _scaled(size: Any) -> float | None:

@@ -78,6 +78,7 @@ def plots(one: Evidence) -> list[Plot]:
         importance(one),
         fairness(one),
         folds(one),
+        aging(one),
         drift(one),
         *distributions(one),
     )
@@ -358,6 +359,34 @@ def folds(one: Evidence) -> Plot | None:
         axes.margins(y=0.3)
 
     return _plot("Cross-validation", f"{_name(metric)} by fold: {', '.join(shown(value) for value in values)}.", draw)
+
+
+def aging(one: Evidence) -> Plot | None:
+    """How much worse an older model is, with its interval, beside the gate's margin and what model.toml sets."""
+    found, points = table(one.get("age")), facts.ages(one)
+    margin = number(found.get("margin"))
+    if len(points) < 2:
+        return None
+    every = number(table(one.get("retrain")).get("every_days"))
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        days, losses = [x for x, *_ in points], [loss.value for _, loss, _ in points]
+        if all(loss.low is not None and loss.high is not None for _, loss, _ in points):
+            low, high = [loss.low for _, loss, _ in points], [loss.high for _, loss, _ in points]
+            axes.fill_between(days, low, high, color=CHALLENGER, alpha=0.15, linewidth=0)  # type: ignore[arg-type]
+        axes.plot(days, losses, "o-", color=CHALLENGER, markersize=5, linewidth=1.6)  # type: ignore[arg-type]
+        axes.axhline(0, color=INK, linewidth=1)
+        if margin is not None:
+            axes.axhline(margin, color=BAD, linewidth=1, linestyle=(0, (4, 3)), label="margin")
+        if every:
+            axes.axvline(every, color=CHAMPION, linewidth=1.4, label="retrain.every_days")
+        axes.set(xlabel="older by days", ylabel=f"worse in {_name(found.get('metric'))}", xlim=(0, None))
+        if margin is not None or every:
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+
+    told = "; ".join(f"{shown(days, places=0)} days: {shown(loss.value)}" for days, loss, _ in points)
+    return _plot("How it ages", told, draw)
 
 
 def drift(one: Evidence) -> Plot | None:

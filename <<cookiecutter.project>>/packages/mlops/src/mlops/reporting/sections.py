@@ -71,6 +71,7 @@ def sections(one: Evidence) -> list[Section]:
         importance(one),
         sensitivity(one),
         training(one),
+        aging(one),
         cost(one),
         lineage(one),
     )
@@ -343,23 +344,81 @@ def training(one: Evidence) -> Section | None:
     return Section(key="training", title="Cross-validation", said=said, grid=grid)
 
 
+def aging(one: Evidence) -> Section | None:
+    """How much worse an older model is, and what follows from it for the model's settings."""
+    found, settings, points = table(one.get("age")), table(one.get("retrain")), facts.ages(one)
+    if not found:
+        return None
+    said = [_word(found.get("sentence"))]
+    if points:
+        pairs = (("retrain.every_days", "every_days", "recommended_days"), ("watch.age_days", "age_days", "alarm_days"))
+        said.append(f"{'; '.join(_against(name, settings.get(key), found.get(by)) for name, key, by in pairs)}.")
+        said.append(f"Measured on rows of {_word(found.get('first'))} to {_word(found.get('last'))}.")
+    metric = _word(found.get("metric"))
+    body = tuple(
+        (f"{shown(days, places=0)} days", f"{shown(loss.value)} {facts.spread(loss)}".rstrip(), shown(count))
+        for days, loss, count in points
+    )
+    header = ("Older by", f"Worse in {metric}{_within(table(one.get('evaluation')))}", "Rows")
+    chart = _chart(
+        "How it ages",
+        f"worse in {metric}",
+        [(shown(days, places=0), loss.value, found.get("margin")) for days, loss, _ in points],
+        legend="Bars: how much worse a model is that is older by so many days, line: the margin of the gate.",
+    )
+    grid = Grid(header, "rrr", body) if body else None
+    return Section(key="aging", title="How it ages", said=tuple(said), grid=grid, chart=chart)
+
+
+def _against(name: str, given: Any, measured: Any) -> str:
+    """A setting of `model.toml` beside what the age curve says of it."""
+    stands = f"{name} is {shown(given)}" if number(given) else f"{name} sets no limit"
+    return f"{stands}, and the curve {f'recommends {shown(measured)}' if number(measured) else 'asks for none'}"
+
+
 def cost(one: Evidence) -> Section | None:
-    """Size, latency, and the minutes that the pipeline took."""
+    """Size, latency, and what making the version took: minutes, their price, energy."""
     body = tuple(
         (
             what,
-            "" if before is None else f"{shown(before)} {unit}",
-            "" if after is None else f"{shown(after, places=1 if unit in ('minutes', 'seconds') else None)} {unit}",
+            "" if before is None else f"{shown(before, places=_places(unit))} {unit}".rstrip(),
+            "" if after is None else f"{shown(after, places=_places(unit))} {unit}".rstrip(),
             facts.ratio(before, after),
         )
         for what, before, after, unit in facts.costs(one)
     )
     if not body:
         return None
-    ran = [_word(stage) for stage in facts.items(table(one.get("run")).get("ran"))]
-    said = f"Stages that ran: {', '.join(ran[:20])}." if ran else "No stage ran: dvc.lock was right already."
+    spent, run = table(one.get("spent")), table(one.get("run"))
+    said = []
+    if spent:
+        stages = sorted(table(spent.get("seconds")).items(), key=lambda stage: -(number(stage[1]) or 0))
+        told = ", ".join(f"{name} {shown(seconds, places=1)} s" for name, seconds in stages[:10])
+        said.append(f"Making it, once its data was there: {told}.")
+        said.append(_energy(spent))
+    if run:
+        ran = [_word(stage) for stage in facts.items(run.get("ran"))]
+        said.append(f"Stages that ran: {', '.join(ran[:20])}." if ran else "No stage ran: dvc.lock was right already.")
     grid = Grid(("What", "Champion", "Challenger", "Change"), "lrrr", body)
-    return Section(key="cost", title="Cost", said=(said,) if one.get("run") else (), grid=grid)
+    return Section(key="cost", title="Cost", said=tuple(said), grid=grid)
+
+
+def _places(unit: str) -> int | None:
+    return 1 if unit in ("minutes", "seconds") else None
+
+
+def _energy(spent: Evidence) -> str:
+    """How far the energy is known."""
+    if number(spent.get("kwh")) is None:
+        return (
+            "Its energy was not measured: write mlops[carbon] instead of mlops in the model's pyproject.toml, "
+            "and train it again."
+        )
+    mix = spent.get("country") or "the world's average (budget.country names none)"
+    return (
+        "Energy and CO2e are estimates by codecarbon, of the whole machine while a stage ran, for the electricity of "
+        f"{mix}."
+    )
 
 
 def lineage(one: Evidence) -> Section | None:

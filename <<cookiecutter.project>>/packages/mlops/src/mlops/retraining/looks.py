@@ -1,22 +1,26 @@
 """The verb `looks`: which models are watched? Those whose `model.toml` names a prediction log.
 
-Needs Python and git only, as `plan` does.
+Needs Python and git only, as `plan` does. A model whose `model.toml` cannot be read is said, and keeps no other one
+from being watched.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from mlops import actions, config, git
+from mlops import actions, config, git, scaffold
 from mlops.cli import Outcome
 from mlops.errors import Refusal, counted
 from mlops.files import write_json
 from mlops.planning import affected, command
 from mlops.planning.commits import Repository
+from mlops.reporting import neutral
 
 
-def looks(root: Path, into: str | None = None) -> Outcome:
+def looks(root: Path, into: str | None = None, keep_going: bool = False) -> Outcome:
     """Plan a look at every model of HEAD that has a prediction log and a trained version.
 
-    The output `shards` has the matrices to start, as `plan` has them. Raises `Refusal` for a broken `model.toml`.
+    The output `shards` has the matrices to start, as `plan` has them. Exit code 2 where a trained model cannot be
+    watched as its `model.toml` is; with `keep_going` only the plan and the output `broken` say so.
     """
     actions.only_of_the_default_branch("Models are watched")
     head = git.head(root)
@@ -26,19 +30,37 @@ def looks(root: Path, into: str | None = None) -> Outcome:
     names = sorted(before.tree().models)
     tomls = after.texts(f"models/{name}/model.toml" for name in names)
     trained = after.texts(f"models/{name}/dvc.lock" for name in names)
-    watched = [
-        path
-        for path, text in sorted(tomls.items())
-        if path.replace("model.toml", "dvc.lock") in trained
-        and config.watched(text.decode("utf-8", "replace"), where=path)
-    ]
+    logs, broken = _logs({path: text for path, text in tomls.items() if f"{path[:-10]}dvc.lock" in trained})
+    watched = sorted(path for path, log in logs.items() if log)
     found = affected.plan(before.tree(), after.tree(), watched) if watched else []
     own = {path.split("/")[1] for path in watched}
     jobs = [{**job, "reasons": []} for job in command.jobs(after, [one for one in found if one.model in own], new=())]
     if into is not None:
-        write_json(Path(into), {"head": head, "models": jobs})
-    actions.output({"shards": command.shards(jobs)})
+        write_json(Path(into), {"head": head, "models": jobs, "broken": [{"sentence": one} for one in broken]})
+    actions.output({"broken": str(len(broken)), "shards": command.shards(jobs)})
     said = f"{counted(len(jobs), 'model')} of {len(names):,} watched."
-    hint = "" if jobs else " `watch.log` in model.toml names a prediction log."
-    actions.summary(f"### Watch\n\n{said}{hint}\n")
-    return Outcome(said + hint, {"models": [job["model"] for job in jobs]})
+    hint = "" if jobs or broken else " `watch.log` in model.toml names a prediction log."
+    actions.summary("\n".join([f"### Watch\n\n{said}{hint}\n", *(f"- {neutral.text(one)}" for one in broken), ""]))
+    value = {"models": [job["model"] for job in jobs], "broken": broken}
+    return Outcome(
+        "\n".join([said + hint, *(f"  {one}" for one in broken)]), value, 2 if broken and not keep_going else 0
+    )
+
+
+def _logs(tomls: Mapping[str, bytes]) -> tuple[dict[str, str], list[str]]:
+    """The prediction log of each model by the path of its `model.toml`; and a sentence for each that cannot be read."""
+    logs, broken = {}, []
+    for path, toml in sorted(tomls.items()):
+        name = path.split("/")[1]
+        try:
+            text = toml.decode("utf-8", "replace")
+            logs[path] = config.watched(text, where=path)
+            if logs[path]:
+                # What its job needs is asked for together with that of all others.
+                config.budget(text, where=path)
+                if why := scaffold.problem(name):
+                    raise Refusal(f"{path[:-11]} cannot be watched: the name of a model {why}.", do="Rename it.")
+        except Refusal as refusal:
+            logs.pop(path, None)
+            broken.append(neutral.visible(f"{refusal.what} {refusal.do}", limit=300))
+    return logs, broken

@@ -6,7 +6,7 @@ branch at most, which the next run replaces. Standard library and git only, exce
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +67,22 @@ def decide(found: Found) -> Decision:
     return Decision(kind="proposed", why=why)
 
 
+def find(root: Path, model: str, head: str, reasons: Sequence[str], artifacts: str | None = None) -> Found:
+    """What the gate wrote about a model that was measured at `head`, in `reports/` or in `artifacts`; read as data."""
+    asked = Planned(head=head, writable=True, models={model: tuple(reasons)})
+    (evidence,) = of_plan(Left.at(root, artifacts), asked)
+    return Found(model=model, reasons=tuple(reasons), evidence=evidence)
+
+
+def told(found: Found, decision: Decision) -> tuple[str, str]:
+    """Title and text of the pull request, or of the issue that says why there is none."""
+    if decision.kind == "proposed":
+        body = words.body(found.model, found.reasons, decision.why, actions.run_url())
+        return words.title(found.model, found.evidence), body
+    text = words.refused(found.model, found.reasons, decision.why, actions.run_url())
+    return words.refused_title(found.model), text
+
+
 def propose(root: Path, started: str, artifacts: str) -> Outcome:
     """Store, then open or update one pull request or one issue per model of `started` (what `start --into` wrote).
 
@@ -91,11 +107,8 @@ def propose(root: Path, started: str, artifacts: str) -> Outcome:
 
 def _propose(root: Path, one: Mapping[str, Any], artifacts: str) -> Outcome:
     model, head = str(one["model"]), str(one["head"])
-    reasons = tuple(one["reasons"])
-    asked = Planned(head=head, writable=True, models={model: reasons})
-    (evidence,) = of_plan(Left.at(root, artifacts), asked)
-    found = Found(model=model, reasons=reasons, evidence=evidence)
-    if decide(found).kind == "refused" and evidence["verdict"]["verdict"] == "passed":
+    found = find(root, model, head, one["reasons"], artifacts)
+    if decide(found).kind == "refused" and found.evidence["verdict"]["verdict"] == "passed":
         found = _stored(root, found, head, artifacts)
     decision = decide(found)
     with origin.opened(root) as remote:
@@ -134,10 +147,7 @@ def _open(root: Path, remote: Origin, heads: Mapping[str, str], found: Found, de
     after = tip if before is None else remote.join(tip, before)
     if not remote.push(after, branch):
         raise Refusal(f"{model}: somebody pushed to {branch} at this moment.", do="Run it again.")
-    title, body = (
-        words.title(model, found.evidence),
-        words.body(found.model, found.reasons, decision.why, actions.run_url()),
-    )
+    title, body = told(found, decision)
     pull = github.pull_request_of(branch)
     try:
         number = pull.number if pull else github.create_pull_request(title, body, branch=branch, into=default)
@@ -179,8 +189,7 @@ def _cannot_open(model: str, branch: str, default: str, failure: github.Failure)
 
 def _refuse(found: Found, decision: Decision) -> str:
     """An issue says why; the one of an earlier run is changed."""
-    title = words.refused_title(found.model)
-    number = _tell(found.model, title, words.refused(found.model, found.reasons, decision.why, actions.run_url()))
+    number = _tell(found.model, *told(found, decision))
     return f"{found.model}: not proposed, issue {number} says why. {decision.why[0]}"
 
 

@@ -31,7 +31,7 @@ def start(root: Path, due: str, as_of: str | None = None, into: str | None = Non
     in which every model has its `head`; `into` gets the same with the reasons. Raises `Refusal` for a file that is no
     such list, and where origin does not take a branch. A model whose data is of that day already is left out.
     """
-    day = _day(as_of)
+    day = day_of(as_of)
     tip, asked = read(Path(due))
     started: list[dict[str, Any]] = []
     lines: list[str] = []
@@ -57,7 +57,8 @@ def start(root: Path, due: str, as_of: str | None = None, into: str | None = Non
     return Outcome("\n".join(lines) or "No model is due.", value)
 
 
-def _day(as_of: str | None) -> dt.date:
+def day_of(as_of: str | None) -> dt.date:
+    """The last day whose rows are used: today (UTC) without a text; `Refusal` for one that is no day."""
     if not as_of:
         return dt.datetime.now(dt.UTC).date()
     try:
@@ -106,12 +107,26 @@ def _commit(remote: Origin, tip: str, one: Mapping[str, Any], day: dt.date) -> s
     text = remote.text(entry.name, LARGEST)
     if text is None:
         raise Refusal(f"{toml} is not UTF-8 text.", do="Save it as UTF-8.")
-    if dt.date.fromisoformat(config.parse(text, where=toml).data.as_of) >= day:
+    newer = advanced(text, day, where=toml)
+    if newer is None:
         return None
-    message = f"Use data of {model} up to {day}\n\n" + "".join(f"- {reason}\n" for reason in one["reasons"])
-    return remote.commit(
-        {toml: remote.keep(config.set_as_of(text, day).encode())}, message, parent=tip, identity=origin.BOT
-    )
+    files = {toml: remote.keep(newer.encode())}
+    return remote.commit(files, message(model, day, one["reasons"]), parent=tip, identity=origin.BOT)
+
+
+def advanced(text: str, day: dt.date, *, where: str) -> str | None:
+    """The text of a `model.toml` with data up to `day`; None where its data is of that day, or of a later one."""
+    return config.set_as_of(text, day) if as_of(text, where=where) < day else None
+
+
+def as_of(text: str, *, where: str) -> dt.date:
+    """The last day whose rows are used, in the text of a `model.toml`."""
+    return dt.date.fromisoformat(config.parse(text, where=where).data.as_of)
+
+
+def message(model: str, day: dt.date, reasons: Sequence[str]) -> str:
+    """The message of a commit that advances a model's data: what, and why."""
+    return f"Use data of {model} up to {day}\n\n" + "".join(f"- {reason}\n" for reason in reasons)
 
 
 def _put(remote: Origin, branch: str, commit: str, heads: Mapping[str, str]) -> None:

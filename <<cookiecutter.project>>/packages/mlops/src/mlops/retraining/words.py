@@ -12,6 +12,10 @@ from mlops.reporting import facts, neutral
 ALLOW = "Allow it in Settings, Actions, General: Allow GitHub Actions to create and approve pull requests."
 
 
+SCHEDULES = "<!-- schedules -->"
+"""By which the issue about schedules is found; it is not shown."""
+
+
 def marker(model: str) -> str:
     """By which a later run finds the issue of a model; it is not shown."""
     return f"<!-- retraining: {model} -->"
@@ -33,6 +37,19 @@ def alarm(model: str, look: str, run: str | None) -> str:
     """The issue about an alarm: the look as it was written, and what happens next."""
     lines = [look.rstrip(), "", "The next look changes this text, and closes the issue when it is over.", *_run(run)]
     return "\n".join([*lines, f"<!-- watch: {model} -->", ""])
+
+
+def stopped(sentences: Sequence[str], run: str | None) -> tuple[str, str]:
+    """Title and text of the issue about schedules that did not run."""
+    lines = [
+        *_list("GitHub did not start everything that it should:", sentences),
+        "All of them were switched on again.",
+    ]
+    lines += [
+        "The next run changes this text, and closes the issue when they run; `make doctor` looks now.",
+        *_run(run),
+    ]
+    return "A schedule stopped", "\n".join([*lines, SCHEDULES, ""])
 
 
 def title(model: str, evidence: Mapping[str, Any]) -> str:

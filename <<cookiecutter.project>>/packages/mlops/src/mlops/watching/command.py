@@ -25,6 +25,8 @@ from mlops.files import read_json, write_json, write_text
 from mlops.learning import export, metrics
 from mlops.learning.export import Exported
 from mlops.learning.metrics import Floats, Metric
+from mlops.learning.spending import spends
+from mlops.reporting.neutral import visible
 from mlops.watching import drift, findings, freshness, performance, shown, skew, textfile, window
 from mlops.watching.findings import Finding
 from mlops.watching.window import KEY, SAID, Served, Span, Window
@@ -50,6 +52,11 @@ class _Subject:
     today: dt.date
 
     @property
+    def known_until(self) -> dt.date:
+        """The last day whose outcomes are known."""
+        return self.today - dt.timedelta(days=self.config.watch.label_delay_days)
+
+    @property
     def chance(self) -> float:
         """What this look may spend on one family of tests."""
         return drift.look_chance(self.config.drift.false_alarms, runs_per_week=self.config.watch.runs_per_week)
@@ -67,8 +74,8 @@ def watch(model: Model, today: str | None = None, log: str | None = None, metric
     subject = _subject(model, day(today))
     span = Span.until(subject.today, subject.config.watch.window_days)
     place = subject.config.watch.log if log is None else log
-    seen, why = _window(subject, span, place)
-    found = [*_of_log(subject, seen, why, is_asked=bool(place)), *_of_source(subject, seen)]
+    seen, late, why = _windows(subject, span, place)
+    found = [*_of_log(subject, seen, why, is_asked=bool(place)), *_of_source(subject, seen, late)]
     found.append(freshness.of_version(subject.as_of, today=subject.today, age_days=subject.config.watch.age_days))
     outcome = findings.overall(found)
     value = {
@@ -86,56 +93,71 @@ def watch(model: Model, today: str | None = None, log: str | None = None, metric
     return Outcome(shown.terminal(value), value, CODES[outcome])
 
 
-def age(model: Model, periods: int = 12) -> Outcome:
-    """Measure how fast the model ages on its own data; write `reports/<model>/age.json` and `age.md`.
+@spends
+def age(model: Model) -> Outcome:
+    """Measure how fast the model ages on its own data; write `age.json`, and `reports/<model>/age.md` with a plot.
 
-    Time is cut into so many `periods`. Raises `Refusal` without rows, a time column or parameters, and where there are
-    too few rows to tell.
+    A stage of the pipeline: where no curve can be drawn, `age.json` says why. Raises `Refusal` without rows or
+    parameters.
     """
-    from mlops.learning import fit, loading
-    from mlops.watching import aging
-
-    if not 4 <= periods <= 120:
-        raise Refusal(f"{periods} periods are not possible.", do="Choose between 4 and 120.")
     config, contract = model.config(), read(model)
     do = f"`make train MODEL={model.name}` makes it; `make pull MODEL={model.name}` brings what was stored."
-    if contract.time is None:
-        raise Refusal(f"{model.name}: the contract names no column with the role time.", do="Without it nothing ages.")
     if not model.raw.is_file():
         raise Refusal(f"{model.name}: data/raw.parquet does not exist.", do=do)
-    frame = pl.read_parquet(model.raw).sort(contract.time.name, maintain_order=True)
+    params = read_json(model.json("params"), do=do)["params"]
+    value = {"metric": _metric(model, config).name, "points": [], **_aged(model, config, contract, params)}
+    write_json(model.json("age"), value)
+    write_text(model.reports / "age.md", shown.aging({"model": model.name, **value}))
+    return Outcome(f"{model.name}: {value['sentence']}", {"model": model.name, **value})
+
+
+def _aged(model: Model, config: ModelConfig, contract: Contract, params: dict[str, Any]) -> dict[str, Any]:
+    """The curve and what follows from it, or the sentence that says why there is none."""
+    from mlops.learning import fit, loading
+    from mlops.learning.engine import engine
+    from mlops.watching import aging
+
+    if not config.retrain.age_periods:
+        return {"sentence": "How it ages is not measured: retrain.age_periods is 0."}
+    if contract.time is None:
+        return {"sentence": "How it ages cannot be measured: the contract names no column with the role time."}
+    # A row that nobody knows the time of has no age.
+    frame = pl.read_parquet(model.raw).drop_nulls(contract.time.name).sort(contract.time.name, maintain_order=True)
+    if frame.is_empty():
+        return {"sentence": "How it ages cannot be measured: no row has a time."}
     rows = fit.rows_of(frame, contract, config, where=model.name)
-    build, params = loading.build_of(model), read_json(model.json("params"), do=do)["params"]
-    metric = _metric(model, config)
+    build, days = loading.build_of(model), frame[contract.time.name].cast(pl.Date)
 
     def answer(learned: NDArray[np.bool_], tested: NDArray[np.bool_]) -> Floats:
         return fit.Built(build, params, rows.classes).fit(rows.X[learned], rows.y[learned]).predict(rows.X[tested])
 
-    points = aging.measure(
-        frame[contract.time.name].cast(pl.Date).to_physical().to_numpy(),
-        fit.coded(rows.y, rows.classes),
-        answer,
-        metric=metric,
-        periods=periods,
-        least=config.gate.minimum_support,
-        resamples=config.evaluate.resamples,
-        confidence=config.evaluate.confidence,
-        seed=config.evaluate.seed,
-    )
+    try:
+        with engine(config.train.engine):
+            points = aging.measure(
+                days.to_physical().to_numpy(),
+                fit.coded(rows.y, rows.classes),
+                answer,
+                metric=_metric(model, config),
+                periods=config.retrain.age_periods,
+                least=config.gate.minimum_support,
+                resamples=config.evaluate.resamples,
+                confidence=config.evaluate.confidence,
+                seed=config.evaluate.seed,
+            )
+    except (Refusal, ValueError) as error:
+        # Half of the time may be too little for an estimator that learns well from all of it.
+        said = visible(error, limit=200).rstrip(".")
+        return {"sentence": f"How it ages cannot be measured: a part of the rows teaches nothing ({said})."}
     if not points:
-        do = "Use more data (data.as_of), or fewer --periods."
-        raise Refusal(f"{model.name}: {frame.height:,} rows are too few to see it age.", do=do)
+        few = f"{frame.height:,} rows are too few for {config.retrain.age_periods} periods (retrain.age_periods)"
+        return {"sentence": f"How it ages cannot be measured: {few}."}
     found = aging.curve(points, margin=config.gate.margin)
-    value = {
-        "model": model.name,
-        "metric": metric.name,
-        "as_of": config.data.as_of,
+    return {
         "sentence": found.sentence,
+        "first": str(days.min()),
+        "last": str(days.max()),
         **dataclasses.asdict(found),
     }
-    write_json(model.reports / "age.json", value)
-    write_text(model.reports / "age.md", shown.aging(value))
-    return Outcome(f"{model.name}: {found.sentence}", value)
 
 
 def day(text: str | None) -> dt.date:
@@ -170,10 +192,10 @@ def _subject(model: Model, today: dt.date) -> _Subject:
 # The prediction log.
 
 
-def _window(subject: _Subject, span: Span, log: str) -> tuple[Window | None, str]:
-    """The current window, or why there is none."""
+def _windows(subject: _Subject, span: Span, log: str) -> tuple[Window | None, Window | None, str]:
+    """The current window, and one as long whose outcomes are known by now; or why there are none."""
     if not log:
-        return None, "model.toml names no prediction log (watch.log)"
+        return None, None, "model.toml names no prediction log (watch.log)"
     served = Served(
         version=subject.version,
         classes=subject.exported.classes,
@@ -185,16 +207,19 @@ def _window(subject: _Subject, span: Span, log: str) -> tuple[Window | None, str
         try:
             paths = [one for path in _files(subject.model, log, Path(folder)) for one in window.named(path)]
             if not paths:
-                return None, f"there is no prediction log at {log}"
-            return window.read(list(dict.fromkeys(paths)), span=span, served=served), ""
+                return None, None, f"there is no prediction log at {log}"
+            paths = list(dict.fromkeys(paths))
+            seen = window.read(paths, span=span, served=served)
+            earlier = Span.until(subject.known_until, subject.config.watch.window_days)
+            return seen, seen if earlier == span else window.read(paths, span=earlier, served=served), ""
         except (Refusal, OSError, pl.exceptions.PolarsError) as error:
             said = error.what if isinstance(error, Refusal) else (str(error).splitlines() or [type(error).__name__])[0]
-            return None, f"the prediction log cannot be read: {said[:200].rstrip('.')}"
+            return None, None, f"the prediction log cannot be read: {said[:200].rstrip('.')}"
 
 
 def _files(model: Model, log: str, folder: Path) -> list[Path]:
     # A log that was just rotated is there as `….1` only.
-    found = sources.files(model, log, folder)
+    found = sources.files(model, log, folder, key="watch.log")
     return found or ([] if "://" in log else [model.folder / log])
 
 
@@ -275,7 +300,7 @@ def _unknown(kind: findings.Kind, why: str, *, blind: bool) -> Finding:
 # The model's source.
 
 
-def _of_source(subject: _Subject, seen: Window | None) -> list[Finding]:
+def _of_source(subject: _Subject, seen: Window | None, late: Window | None) -> list[Finding]:
     """Performance on rows that came after the version's data, freshness, and skew of rows that are found by id."""
     data = dataclasses.replace(subject.config.data, as_of=subject.today.isoformat())
     with tempfile.TemporaryDirectory(prefix="mlops-watch-") as folder:
@@ -287,7 +312,7 @@ def _of_source(subject: _Subject, seen: Window | None) -> list[Finding]:
             return [_unknown("performance", said, blind=True), _unknown("freshness", said, blind=True)]
         rows = pl.scan_parquet(path)
         newest = _newest(subject.contract, rows)
-        found = [*_performance(subject, seen, rows)]
+        found = [*_skew(subject, seen, rows), _performance(subject, late, rows)]
     limit = subject.contract.freshness_days
     return [*found, freshness.of_data(newest, today=subject.today, freshness_days=limit)]
 
@@ -299,38 +324,44 @@ def _newest(contract: Contract, rows: pl.LazyFrame) -> dt.date | None:
     return found.date() if isinstance(found, dt.datetime) else found
 
 
-def _performance(subject: _Subject, seen: Window | None, rows: pl.LazyFrame) -> list[Finding]:
-    contract = subject.contract
-    time, target = contract.time, contract.target
+def _skew(subject: _Subject, seen: Window | None, rows: pl.LazyFrame) -> list[Finding]:
+    """Whether the rows that were logged with ids are in the source as they were served; nothing where none were."""
+    if seen is None or (there := _joined(subject, seen, rows)) is None:
+        return []
+    names = [column.name for column in subject.contract.features if column.name in seen.sample.columns]
+    minimum = subject.config.drift.minimum_rows
+    return [skew.compared(_named(seen), there.select(KEY, *names), names, on=KEY, minimum_rows=minimum)]
+
+
+def _performance(subject: _Subject, late: Window | None, rows: pl.LazyFrame) -> Finding:
+    """What was said at the time, where it is known; what the version says now of new rows, where it is not."""
+    time, target = subject.contract.time, subject.contract.target
     if time is None or target is None:
         why = "the contract names no column with the role time, so new rows are not known"
-        return [_unknown("performance", why, blind=False)]
-    known_until = subject.today - dt.timedelta(days=subject.config.watch.label_delay_days)
+        return _unknown("performance", why, blind=False)
     days = pl.col(time.name).cast(pl.Date)
-    labelled = rows.filter(pl.col(target.name).is_not_null() & (days <= known_until))
-    joined = _joined(subject, seen, labelled)
-    fresh = labelled.filter(days > subject.as_of).sort(time.name).tail(LABELLED).collect(engine="streaming")
-    if seen is None or joined is None:
-        return [_judged(subject, fresh, None)]
-    names = [column.name for column in contract.features if column.name in seen.sample.columns]
-    minimum = subject.config.drift.minimum_rows
-    served = seen.sample.filter(pl.col(KEY).is_not_null()).unique(KEY, keep="last", maintain_order=True)
-    found = skew.compared(served, joined.select(KEY, *names), names, on=KEY, minimum_rows=minimum)
-    if joined.height < minimum:
-        return [found, _judged(subject, fresh, None)]
-    # What was said at the time, where it is known; what the version says now of new rows, where it is not.
-    known = joined.select(KEY).join(served.select(KEY, SAID), on=KEY, how="left", maintain_order="left")
-    return [found, _judged(subject, joined, _logged(known, subject.exported.classes))]
+    labelled = rows.filter(pl.col(target.name).is_not_null() & (days <= subject.known_until))
+    joined = _joined(subject, late, labelled)
+    if late is None or joined is None or joined.height < subject.config.drift.minimum_rows:
+        fresh = labelled.filter(days > subject.as_of).sort(time.name).tail(LABELLED).collect(engine="streaming")
+        return _judged(subject, fresh, None)
+    known = joined.select(KEY).join(_named(late).select(KEY, SAID), on=KEY, how="left", maintain_order="left")
+    return _judged(subject, joined, _logged(known, subject.exported.classes))
 
 
-def _joined(subject: _Subject, seen: Window | None, labelled: pl.LazyFrame) -> pl.DataFrame | None:
+def _named(seen: Window) -> pl.DataFrame:
+    """The rows of the sample that have ids, each once as it was served last."""
+    return seen.sample.filter(pl.col(KEY).is_not_null()).unique(KEY, keep="last", maintain_order=True)
+
+
+def _joined(subject: _Subject, seen: Window | None, rows: pl.LazyFrame) -> pl.DataFrame | None:
     """The source's rows whose ids were logged, each once; None where no ids are."""
     key = subject.contract.id
     if seen is None or key is None or not seen.rows or seen.sample[KEY].is_null().all():
         return None
     ids = seen.sample[KEY].drop_nulls().unique()
-    named = labelled.with_columns(pl.col(key.name).cast(pl.String).alias(KEY))
-    return named.filter(pl.col(KEY).is_in(ids.implode())).unique(KEY, keep="last", maintain_order=True).collect()
+    found = rows.with_columns(pl.col(key.name).cast(pl.String).alias(KEY))
+    return found.filter(pl.col(KEY).is_in(ids.implode())).unique(KEY, keep="last", maintain_order=True).collect()
 
 
 def _judged(subject: _Subject, rows: pl.DataFrame, served: Floats | None) -> Finding:

@@ -1,7 +1,7 @@
 """The verb `due`: which models shall be trained anew now? Needs Python and git only, as `plan` does.
 
 It reads the commit, the alarms of earlier looks in `reports/`, and what a workflow knows of GitHub from a file. `mlops
-start` takes the plan that it writes.
+start` takes the plan that it writes. A model that cannot be planned is said, and keeps no other one from being planned.
 """
 
 import datetime as dt
@@ -34,12 +34,15 @@ def due(
     reason: str = "",
     head: str = "HEAD",
     into: str | None = None,
+    keep_going: bool = False,
 ) -> Outcome:
     """Plan the retraining of `head` on the day `today` (`YYYY-MM-DD`, default: today in UTC).
 
     `known` is a JSON file with `open`, `attempted`, `alarms` and `freeze`; `model` are names that a person asks for.
     Fields that a person left empty in a form are empty texts, and stand for nothing.
-    Raises `Refusal` for a commit or a model that is not there, and for a `model.toml` or a file that cannot be read.
+    Exit code 2 where a model cannot be planned or trained as its `model.toml` is; with `keep_going` only the plan and
+    the output `broken` say so. Raises `Refusal` for a commit or a model that is not there, and for a file that cannot
+    be read.
     """
     day = _day(today)
     commit = git.commit(root, head)
@@ -49,22 +52,42 @@ def due(
     tomls = tree.texts(f"{folder}/model.toml" for folder in tree.folders if folder.startswith("models/"))
     models = {path.split("/")[1]: text for path, text in tomls.items()}
     beside = _known(root, known, asked=_asked([name for name in model or () if name], reason, models))
-    found = plan([_settings(name, text) for name, text in models.items()], beside, today=day)
-    for one in found:
-        if why := scaffold.problem(one.model):
-            do = "Rename that folder (`make new-model` makes one that works)."
-            raise Refusal(f"models/{shown(one.model)} cannot be trained: the name of a model {why}.", do=do)
+    settings, broken = _readable(models)
+    found = plan(settings, beside, today=day)
+    broken |= _untrainable([one.model for one in found if not one.held], models, day)
     value = {
         "head": commit,
         "today": day.isoformat(),
-        "models": [{"model": one.model, "reasons": list(one.reasons)} for one in found if not one.held],
+        "models": [
+            {"model": one.model, "reasons": list(one.reasons)}
+            for one in found
+            if not one.held and one.model not in broken
+        ],
         "held": [{"model": one.model, "reasons": list(one.reasons), "held": one.held} for one in found if one.held],
+        "broken": [{"model": name, "sentence": broken[name]} for name in sorted(broken)],
     }
     if into is not None:
         write_json(Path(into), value)
-    actions.output({"due": str(len(value["models"]))})
+    actions.output({"broken": str(len(broken)), "due": str(len(value["models"]))})
     actions.summary(summary(value, len(models)))
-    return Outcome(_told(value, len(models)), value)
+    return Outcome(_told(value, len(models)), value, 2 if broken and not keep_going else 0)
+
+
+def unplanned(root: Path, plan: str) -> Outcome:
+    """Say which models `plan` (what `due` or `looks` wrote) could not take; exit code 2 where there is one.
+
+    A workflow that went on without them ends red by this. Raises `Refusal` for a file that is no such plan.
+    """
+    do = "`mlops due --into FILE` and `mlops looks --into FILE` write one."
+    try:
+        broken = [str(one["sentence"]) for one in read_json(Path(plan), do=do)["broken"]]
+    except (KeyError, TypeError):
+        raise Refusal(f"{Path(plan).name} is no plan of retraining or watching.", do=do) from None
+    for sentence in broken:
+        actions.annotate("error", sentence, title="Not planned")
+    lines = [f"- {neutral.text(one, limit=LONGEST)}" for one in broken]
+    actions.summary("\n".join(["### Not planned", "", *lines, ""]))
+    return Outcome("\n".join(broken) or "Every model was planned.", {"broken": broken}, 2 if broken else 0)
 
 
 def summary(value: Mapping[str, Any], known: int) -> str:
@@ -78,6 +101,8 @@ def summary(value: Mapping[str, Any], known: int) -> str:
         lines.append(f"| {neutral.code(one['model'])} | {why} | {because} |")
     if len(rows) > MOST_ROWS:
         lines += ["", f"And {len(rows) - MOST_ROWS:,} more models; the plan has them all."]
+    if value["broken"]:
+        lines += ["", *(f"- {neutral.text(one['sentence'], limit=LONGEST)}" for one in value["broken"][:MOST_ROWS])]
     return "\n".join(lines) + "\n"
 
 
@@ -99,8 +124,37 @@ def _asked(models: Sequence[str], reason: str, names: Collection[str]) -> dict[s
     return dict.fromkeys(models, " ".join(reason.split())[:LONGEST])
 
 
+def _readable(models: Mapping[str, bytes]) -> tuple[list[Settings], dict[str, str]]:
+    """What each model says of retraining; and why that of some cannot be read, by name."""
+    found, broken = [], {}
+    for name, toml in models.items():
+        try:
+            found.append(_settings(name, toml))
+        except Refusal as refusal:
+            broken[name] = _line(f"{refusal.what} {refusal.do}")
+    return found, broken
+
+
+def _untrainable(names: Sequence[str], models: Mapping[str, bytes], day: dt.date) -> dict[str, str]:
+    """Why some of the models that are due could not be trained, by name: one alone would stop the run of all."""
+    broken = {}
+    for name in names:
+        where = f"models/{shown(name)}"
+        if why := scaffold.problem(name):
+            broken[name] = f"{where} cannot be trained: the name of a model {why}. Rename that folder."
+            continue
+        try:
+            text = models[name].decode("utf-8")
+            config.parse(text, where=f"{where}/model.toml")
+            config.set_as_of(text, day)
+        except Refusal as refusal:
+            said = refusal.what if refusal.what.startswith(where) else f"{where}/model.toml: {refusal.what}"
+            broken[name] = _line(f"{said} {refusal.do}")
+    return broken
+
+
 def _settings(name: str, toml: bytes) -> Settings:
-    where = f"models/{name}/model.toml"
+    where = f"models/{shown(name)}/model.toml"
     try:
         text = toml.decode("utf-8")
     except UnicodeDecodeError:
@@ -157,11 +211,12 @@ def _line(text: Any) -> str:
 
 
 def _counted(value: Mapping[str, Any], known: int) -> str:
-    held = f"; {len(value['held']):,} held" if value["held"] else ""
-    return f"{len(value['models']):,} of {known:,} model{'s' if known != 1 else ''} due{held}."
+    more = "".join(f"; {len(value[key]):,} {key}" for key in ("held", "broken") if value[key])
+    return f"{len(value['models']):,} of {known:,} model{'s' if known != 1 else ''} due{more}."
 
 
 def _told(value: Mapping[str, Any], known: int) -> str:
     lines = [f"  {one['model']}: {'; '.join(one['reasons'])}" for one in value["models"]]
     lines += [f"  {one['model']} (held: {one['held']}): {'; '.join(one['reasons'])}" for one in value["held"]]
+    lines += [f"  {one['model']} (broken): {one['sentence']}" for one in value["broken"]]
     return "\n".join([_counted(value, known), *lines])

@@ -48,9 +48,12 @@ def terminal(value: Mapping[str, Any]) -> str:
 def aging(value: Mapping[str, Any]) -> str:
     """The age curve: how much worse an older model is, with its interval, as bars of the worst loss."""
     points = value["points"]
+    if not points:
+        return f"### {neutral.text(value['model'])}: how it ages\n\n{neutral.text(value['sentence'], limit=600)}\n"
     highest = max([point["high"] for point in points] + [value["margin"], 1e-12])
     name = neutral.visible(value["metric"], limit=30)
     lines = [f"### {neutral.text(value['model'])}: how it ages", "", neutral.text(value["sentence"], limit=600), ""]
+    lines += [f"Measured on rows of {neutral.text(value['first'])} to {neutral.text(value['last'])}.", ""]
     lines += ["```text", f"{'older by':>9}  {f'worse in {name}':<{WIDTH + 2}}"]
     for point in points:
         told = f"{point['loss']:.4g} ({point['low']:.4g} to {point['high']:.4g}), {point['rows']:,} rows"

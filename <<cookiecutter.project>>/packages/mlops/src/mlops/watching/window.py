@@ -151,9 +151,9 @@ def read(paths: Sequence[Path], *, span: Span, served: Served) -> Window:
 
 
 def named(path: Path) -> list[Path]:
-    """A log and the older files that it was rotated into (`predictions.jsonl.1`), the newest first."""
+    """A log and the older files that it was rotated into (`predictions.jsonl.20261121…`), the newest last."""
     older = sorted(one for one in path.parent.glob(f"{path.name}.*") if one.suffix[1:].isdigit())
-    return [*([path] if path.is_file() else []), *older]
+    return [*older, *([path] if path.is_file() else [])]
 
 
 def _more(one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
