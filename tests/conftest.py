@@ -17,6 +17,7 @@ __all__ = ["base", "engine", "environments", "first", "loop", "proxy", "seed"]
 Bake = Callable[..., Path]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests that share what takes minutes to make run in one process: those of the loops, and all others."""
     for item in items:
