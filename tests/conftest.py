@@ -17,15 +17,6 @@ __all__ = ["base", "engine", "environments", "first", "loop", "proxy", "seed"]
 Bake = Callable[..., Path]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests that share what takes minutes to make run in one process: those of the loops, and all others."""
-    for item in items:
-        if "slow" in item.keywords:
-            asked = getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("loops" if "environments" in asked else "projects"))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing reads the settings of whoever runs the tests, and git has an author."""
