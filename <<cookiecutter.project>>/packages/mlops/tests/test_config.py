@@ -129,6 +129,7 @@ BREAKERS = {
     "watch.age_days": ("age_days = -1", "age_days = 3651"),
     "retrain.every_days": ("every_days = -1", "every_days = 3651"),
     "retrain.on": ('on = ["drift", "drift"]',),
+    "retrain.new_rows": ("new_rows = -1",),
     "retrain.cooldown_days": ("cooldown_days = -1", "cooldown_days = 367"),
     "retrain.freeze": ('freeze = " "', 'freeze = "a\\nb"'),
     "retrain.age_periods": ("age_periods = -1", "age_periods = 3", "age_periods = 121"),

@@ -103,6 +103,23 @@ def test_an_alarm_is_one_issue_until_it_is_over_and_asks_ct_each_time(run: Any, 
     assert [one["open"] for one in desk.issues.values()] == [False, True]
 
 
+def test_new_data_asks_ct_and_alarms_nobody(run: Any, desk: Desk, tmp_path: Path) -> None:
+    run("quiet")
+    path = tmp_path / "artifacts" / "watch-alpha" / "watch.json"
+    value = json.loads(path.read_text())
+    asks = {"kind": "data", "outcome": "quiet", "sentence": "300 rows are newer.", "asks": True}
+    path.write_text(json.dumps({**value, "findings": [*value["findings"], asks]}))
+    assert run().text == "alpha: quiet. CT was asked whether it is due."
+    assert desk.issues == {}
+    assert desk.asked == [("retrain", {"model": "alpha", "kind": "data", "sentence": "300 rows are newer."})]
+    # An alarm says more than that there are new rows.
+    run("alarm")
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps({**value, "findings": [asks, *value["findings"]]}))
+    run()
+    assert desk.asked[-1][1]["kind"] == "drift"
+
+
 def test_a_look_that_left_nothing_is_red(run: Any, desk: Desk) -> None:
     outcome = run()
     assert outcome.code == 2
@@ -186,6 +203,7 @@ def test_models_with_a_log_and_a_version_are_watched(
         ("alpha", TOML + '[watch]\nlog = "log/*.jsonl"\n', True),
         ("beta", TOML + '[watch]\nlog = "log/*.jsonl"\n', False),
         ("gamma", TOML, True),
+        ("delta", TOML + "[retrain]\nnew_rows = 100\n", True),
     ):
         model: Model = stored.add(project, name)
         model.toml.write_text(toml)
@@ -194,11 +212,11 @@ def test_models_with_a_log_and_a_version_are_watched(
     stored.commit(project)
     monkeypatch.setenv("GITHUB_OUTPUT", str(tmp_path / "output"))
     outcome = looks(project, into=str(tmp_path / "looks.json"))
-    assert outcome.value == {"models": ["alpha"], "broken": []}
+    assert outcome.value == {"models": ["alpha", "delta"], "broken": []}
     value = json.loads((tmp_path / "looks.json").read_text())
     assert value["head"] == git(project, "rev-parse", "HEAD")
     job = {"model": "alpha", "runner": "ubuntu-24.04", "minutes": 60, "also": ""}
-    assert json.loads((tmp_path / "output").read_text().splitlines()[4]) == [[job]]
+    assert json.loads((tmp_path / "output").read_text().splitlines()[4]) == [[job, {**job, "model": "delta"}]]
 
 
 @pytest.mark.parametrize(

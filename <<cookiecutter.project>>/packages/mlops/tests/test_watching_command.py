@@ -226,6 +226,19 @@ def test_performance_waits_for_labels_and_is_measured_on_rows_that_came_later(se
     assert "on 104 new rows" in said(look(model, today="2027-06-01")[1], "performance")
 
 
+def test_new_rows_ask_for_a_version_where_model_toml_says_so(served: Path) -> None:
+    """It is no alarm: the look stays quiet. Rows whose outcome is not known yet do not count."""
+    model = Model(served, "tumour")
+    assert "data" not in look(model)[0]
+    setting(model, "[retrain]\n", "[retrain]\nnew_rows = 28\n")
+    outcomes, found = look(model)
+    assert outcomes["data"] == "quiet"
+    assert [one["asks"] for one in found.value["findings"] if one["kind"] == "data"] == [True]
+    assert said(found, "data").startswith("28 rows of the source are newer than 2026-07-01")
+    setting(model, "label_delay_days = 0", "label_delay_days = 30")
+    assert [one["asks"] for one in look(model)[1].value["findings"] if one["kind"] == "data"] == [False]
+
+
 def test_a_world_in_which_the_relation_turned_breaks_the_promise(served: Path) -> None:
     """The inputs are the same, and the outcomes the opposite from one day on: concept drift."""
     model = Model(served, "tumour")

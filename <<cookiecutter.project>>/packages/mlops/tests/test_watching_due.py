@@ -56,6 +56,12 @@ def test_an_alarm_is_a_reason_where_model_toml_says_so() -> None:
     assert of(1, known, on=[]) == []
 
 
+def test_new_data_is_a_reason_where_model_toml_asks_for_it() -> None:
+    known = Known(alarms={"tumour": {"data": "300 rows are newer."}})
+    assert of(1, known, new_rows=200)[0].reasons == ("data: 300 rows are newer.",)
+    assert of(1, known) == []
+
+
 HELD = {
     "the repository is frozen": ({"freeze": "Quarter end"}, {}, "retraining is frozen: Quarter end"),
     "the model is frozen": ({}, {"freeze": "New sensor"}, "its retraining is frozen: New sensor"),
@@ -127,13 +133,16 @@ def test_the_verb_takes_what_is_known_and_the_alarms_of_earlier_looks(
     looked = scheduled / "reports" / "diabetes" / "watch.json"
     looked.parent.mkdir(parents=True)
     alarm = {"kind": "drift", "outcome": "alarm", "sentence": "1 column moved."}
-    looked.write_text(json.dumps({"findings": [alarm, {"kind": "age", "outcome": "quiet", "sentence": "Young."}]}))
+    young = {"kind": "age", "outcome": "quiet", "sentence": "Young."}
+    asks = {"kind": "data", "outcome": "quiet", "sentence": "300 rows are newer.", "asks": True}
+    looked.write_text(json.dumps({"findings": [alarm, young, asks]}))
     known = scheduled / "known.json"
     known.write_text(json.dumps({"open": {"tumour": "#7"}}))
     found = due(scheduled, today="2026-07-31", known=str(known)).value
     assert names(found) == ["diabetes"]
     assert found["models"][0]["reasons"] == ["drift: 1 column moved."]
     assert found["held"][0]["held"] == "a retraining pull request is open: #7"
+    assert names(due(scheduled, today="2026-07-31").value) == ["diabetes", "tumour"]
     known.write_text(json.dumps({"attempted": {"tumour": "2026-07-30T10:00:00Z"}, "alarms": {"diabetes": {}}}))
     assert names(due(scheduled, today="2026-07-31", known=str(known)).value) == []
     monkeypatch.setenv("RETRAIN_FREEZE", "Holidays")

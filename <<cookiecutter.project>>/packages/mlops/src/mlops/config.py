@@ -158,6 +158,8 @@ class Retrain:
     """The greatest age of the data that the champion learned from; 0 for no schedule."""
     on: list[Cause] = field(default_factory=lambda: ["drift", "performance", "age"])
     """The alarms of `watch` that ask for a new version."""
+    new_rows: int = 0
+    """So many labelled rows in the source, newer than the champion's data, ask for a new version, too; 0 for never."""
     cooldown_days: int = 7
     """Days between two attempts."""
     auto_merge: bool = False
@@ -298,6 +300,7 @@ LIMITS: tuple[Limit[ModelConfig], ...] = (
     Limit(key="watch.age_days", need="between 0 and 3650", holds=lambda c: 0 <= c.watch.age_days <= 3650),
     Limit(key="retrain.every_days", need="between 0 and 3650", holds=lambda c: 0 <= c.retrain.every_days <= 3650),
     Limit(key="retrain.on", need="different alarms", holds=lambda c: _differ(c.retrain.on)),
+    Limit(key="retrain.new_rows", need="0 or more", holds=lambda c: c.retrain.new_rows >= 0),
     Limit(key="retrain.cooldown_days", need="between 0 and 366", holds=lambda c: 0 <= c.retrain.cooldown_days <= 366),
     Limit(
         key="retrain.freeze",
@@ -425,10 +428,13 @@ def retrain(text: str, *, where: str) -> tuple[str, Retrain]:
     return days[0], _alone(lines, Retrain, "retrain", where)
 
 
-def watched(text: str, *, where: str) -> str:
-    """`watch.log` of such a `model.toml`, read in the same way; empty where nothing is watched."""
-    lines = _lines_of(text, "watch")
-    return parse(text, where=where).watch.log if lines is None else str(_alone(lines, Watch, "watch", where).log)
+def watched(text: str, *, where: str) -> bool:
+    """Whether such a `model.toml`, read in the same way, names something to watch: a prediction log, or new rows."""
+    lines, asked = _lines_of(text, "watch"), _lines_of(text, "retrain")
+    if lines is None or asked is None:
+        whole = parse(text, where=where)
+        return bool(whole.watch.log or whole.retrain.new_rows)
+    return bool(_alone(lines, Watch, "watch", where).log or _alone(asked, Retrain, "retrain", where).new_rows)
 
 
 def _lines_of(text: str, section: str) -> str | None:

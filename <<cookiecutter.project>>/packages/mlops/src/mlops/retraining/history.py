@@ -14,7 +14,7 @@ from mlops.reporting import neutral
 from mlops.retraining import branches, words
 from mlops.retraining.propose import LABEL
 
-KINDS = ("drift", "performance", "age")
+KINDS = ("drift", "performance", "age", "data")
 
 
 def history(root: Path, into: str) -> Outcome:
@@ -43,7 +43,7 @@ def history(root: Path, into: str) -> Outcome:
 
 
 def alarms(asked: Any) -> dict[str, dict[str, str]]:
-    """The alarm that a dispatch by `watch` tells of: by model, kind to sentence; empty for everything else."""
+    """The alarm or the new data that a dispatch by `watch` tells of: by model, kind to sentence; else empty."""
     if not isinstance(asked, dict):
         return {}
     model, kind, said = (asked.get(key) for key in ("model", "kind", "sentence"))

@@ -52,6 +52,11 @@ def tell(root: Path, plan: str, artifacts: str) -> Outcome:
 
 def _tell(model: str, folder: Path, issue: github.Issue | None) -> str:
     look = _look(model, folder)
+    return " ".join(filter(None, (_people(model, look, folder, issue), _ask(model, look))))
+
+
+def _people(model: str, look: Mapping[str, Any], folder: Path, issue: github.Issue | None) -> str:
+    """Open, change or close the issue of a model, and tell the webhook of what begins and ends."""
     if look["outcome"] == "quiet":
         if issue is None:
             return f"{model}: quiet."
@@ -67,13 +72,18 @@ def _tell(model: str, folder: Path, issue: github.Issue | None) -> str:
     else:
         number, rung = issue.number, ""
         github.update_issue(number, title=title, body=body)
-    said = [f"{model}: alarm, issue {number} says why.", rung]
-    first = next((one for one in look["findings"] if one["outcome"] == "alarm"), None)
-    if first is not None:
-        about = {"model": model, "kind": str(first["kind"]), "sentence": neutral.visible(first["sentence"], limit=300)}
-        github.ask_for(RETRAIN, about)
-        said.append("CT was asked whether it is due.")
-    return " ".join(filter(None, said))
+    return f"{model}: alarm, issue {number} says why. {rung}".strip()
+
+
+def _ask(model: str, look: Mapping[str, Any]) -> str:
+    """Ask CT about the first alarm, else about the new rows that ask for a version; a sentence where it was asked."""
+    alarms = [one for one in look["findings"] if one["outcome"] == "alarm"]
+    first = next(iter(alarms or [one for one in look["findings"] if one["asks"]]), None)
+    if first is None:
+        return ""
+    about = {"model": model, "kind": str(first["kind"]), "sentence": neutral.visible(first["sentence"], limit=300)}
+    github.ask_for(RETRAIN, about)
+    return "CT was asked whether it is due."
 
 
 def _look(model: str, folder: Path) -> dict[str, Any]:
@@ -81,7 +91,10 @@ def _look(model: str, folder: Path) -> dict[str, Any]:
     again = "Look at the job that watched it."
     try:
         value = json.loads(planned.text_of(folder / "watch.json", most=LARGEST))
-        findings = [{key: str(one[key]) for key in ("kind", "outcome", "sentence")} for one in value["findings"]]
+        findings = [
+            {**{key: str(one[key]) for key in ("kind", "outcome", "sentence")}, "asks": one.get("asks") is True}
+            for one in value["findings"]
+        ]
         if value["model"] != model or value["outcome"] not in OUTCOMES or not findings:
             raise ValueError("it is about something else")
     except FileNotFoundError:

@@ -33,6 +33,7 @@ from mlops.watching.window import KEY, SAID, Served, Span, Window
 from mlops.workspace import Model
 
 CODES = {"quiet": 0, "alarm": 1, "not evaluated": 3}
+DAY = "\0day"
 LABELLED = 10_000
 """Most new rows, the newest ones, on which performance is measured."""
 
@@ -312,7 +313,7 @@ def _of_source(subject: _Subject, seen: Window | None, late: Window | None) -> l
             return [_unknown("performance", said, blind=True), _unknown("freshness", said, blind=True)]
         rows = pl.scan_parquet(path)
         newest = _newest(subject.contract, rows)
-        found = [*_skew(subject, seen, rows), _performance(subject, late, rows)]
+        found = [*_skew(subject, seen, rows), _performance(subject, late, rows), *_new(subject, rows)]
     limit = subject.contract.freshness_days
     return [*found, freshness.of_data(newest, today=subject.today, freshness_days=limit)]
 
@@ -335,18 +336,34 @@ def _skew(subject: _Subject, seen: Window | None, rows: pl.LazyFrame) -> list[Fi
 
 def _performance(subject: _Subject, late: Window | None, rows: pl.LazyFrame) -> Finding:
     """What was said at the time, where it is known; what the version says now of new rows, where it is not."""
-    time, target = subject.contract.time, subject.contract.target
-    if time is None or target is None:
+    labelled = _labelled(subject, rows)
+    if labelled is None:
         why = "the contract names no column with the role time, so new rows are not known"
         return _unknown("performance", why, blind=False)
-    days = pl.col(time.name).cast(pl.Date)
-    labelled = rows.filter(pl.col(target.name).is_not_null() & (days <= subject.known_until))
     joined = _joined(subject, late, labelled)
     if late is None or joined is None or joined.height < subject.config.drift.minimum_rows:
-        fresh = labelled.filter(days > subject.as_of).sort(time.name).tail(LABELLED).collect(engine="streaming")
-        return _judged(subject, fresh, None)
+        newest = labelled.filter(pl.col(DAY) > subject.as_of).sort(DAY, maintain_order=True).tail(LABELLED)
+        return _judged(subject, newest.drop(DAY).collect(engine="streaming"), None)
     known = joined.select(KEY).join(_named(late).select(KEY, SAID), on=KEY, how="left", maintain_order="left")
     return _judged(subject, joined, _logged(known, subject.exported.classes))
+
+
+def _new(subject: _Subject, rows: pl.LazyFrame) -> list[Finding]:
+    """Whether the rows that came after the version's data ask for a new one; nothing where model.toml does not ask."""
+    labelled, limit = _labelled(subject, rows), subject.config.retrain.new_rows
+    if not limit or labelled is None:
+        return []
+    count = labelled.filter(pl.col(DAY) > subject.as_of).select(pl.len()).collect(engine="streaming").item()
+    return [freshness.of_rows(count, as_of=subject.as_of, limit=limit)]
+
+
+def _labelled(subject: _Subject, rows: pl.LazyFrame) -> pl.LazyFrame | None:
+    """The rows whose outcome is known by now, with their `DAY`; None where the contract names no time or target."""
+    time, target = subject.contract.time, subject.contract.target
+    if time is None or target is None:
+        return None
+    dated = rows.with_columns(pl.col(time.name).cast(pl.Date).alias(DAY))
+    return dated.filter(pl.col(target.name).is_not_null() & (pl.col(DAY) <= subject.known_until))
 
 
 def _named(seen: Window) -> pl.DataFrame:

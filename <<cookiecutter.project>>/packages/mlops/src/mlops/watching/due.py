@@ -1,8 +1,9 @@
 """Which models are due for a new version, and why; and what holds them? Values only, standard library.
 
-A model is due when its data has reached the age that `[retrain] every_days` allows, or when `watch` raised an alarm
-that `[retrain] on` names. What is due by itself is held by a freeze, by an open retraining pull request, and during the
-cooldown after the last attempt. What a person asks for is held by nothing.
+A model is due when its data has reached the age that `[retrain] every_days` allows, when `watch` raised an alarm that
+`[retrain] on` names, or when it found the new rows that `[retrain] new_rows` asks for. What is due by itself is held by
+a freeze, by an open retraining pull request, and during the cooldown after the last attempt. What a person asks for is
+held by nothing.
 """
 
 import datetime as dt
@@ -73,7 +74,8 @@ def _reasons(one: Settings, known: Known, today: dt.date) -> tuple[str, ...]:
             f"its data is of {one.as_of}, {counted(age, 'day')} ago; the schedule is {counted(every, 'day')}"
         )
     alarms = known.alarms.get(one.model, {})
-    reasons += [f"{kind}: {alarms[kind]}" for kind in one.retrain.on if kind in alarms]
+    causes = [*one.retrain.on, *(["data"] if one.retrain.new_rows else [])]
+    reasons += [f"{kind}: {alarms[kind]}" for kind in causes if kind in alarms]
     return tuple(reasons)
 
 

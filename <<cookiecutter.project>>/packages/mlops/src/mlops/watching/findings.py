@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["drift", "skew", "freshness", "performance", "age"]
+Kind = Literal["drift", "skew", "freshness", "performance", "age", "data"]
 Outcome = Literal["quiet", "alarm", "not evaluated"]
 
 

@@ -30,5 +30,12 @@ def of_version(as_of: dt.date, *, today: dt.date, age_days: int) -> Finding:
     return Finding(kind="age", outcome="alarm" if age > age_days else "quiet", sentence=said, detail=detail)
 
 
+def of_rows(new: int, *, as_of: dt.date, limit: int) -> Finding:
+    """Whether so many rows are new that a version shall be trained on them: no alarm, but `asks` for one."""
+    said = f"{counted(new, 'row')} of the source are newer than {as_of} and have their outcome"
+    said += f" (retrain.new_rows is {limit:,})."
+    return Finding(kind="data", outcome="quiet", sentence=said, detail={"rows": new, "asks": new >= limit})
+
+
 def _unknown(kind: str, sentence: str) -> Finding:
     return Finding(kind=kind, outcome="not evaluated", sentence=sentence)  # type: ignore[arg-type]

@@ -198,7 +198,8 @@ def _looked(root: Path) -> dict[str, dict[str, str]]:
     for path in sorted((root / "reports").glob("*/watch.json")):
         try:
             looked = json.loads(path.read_text(encoding="utf-8"))
-            raised = {one["kind"]: one["sentence"] for one in looked["findings"] if one["outcome"] == "alarm"}
+            findings = [one for one in looked["findings"] if one["outcome"] == "alarm" or one.get("asks")]
+            raised = {one["kind"]: one["sentence"] for one in findings}
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if raised:
