@@ -30,7 +30,7 @@ $(READY): pyproject.toml
 
 debian: ## Install the programs that some tests start, from Debian's or Ubuntu's packages; without it they are skipped
 	sudo apt-get update --quiet
-	sudo apt-get install --quiet --yes --no-install-recommends prometheus prometheus-alertmanager prometheus-node-exporter rclone
+	sudo apt-get install --quiet --yes --no-install-recommends prometheus prometheus-alertmanager prometheus-node-exporter docker-registry rclone
 
 demo: $(READY) ## Generate the default project into build/demo and run its whole local loop
 	@$(BIN)/python -m tests.demo build/demo

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import base, engine, proxy
+from tests.engine import base, engine, proxy, registry
 from tests.loop import environments, first, loop, seed
 from tests.rendering import commit, make, render
 
 # Fixtures that tests ask for by name.
-__all__ = ["base", "engine", "environments", "first", "loop", "proxy", "seed"]
+__all__ = ["base", "engine", "environments", "first", "loop", "proxy", "registry", "seed"]
 
 Bake = Callable[..., Path]
 

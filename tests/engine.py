@@ -15,6 +15,7 @@
 - `base`    an image with Python: the one of `deploy/Dockerfile` where a registry can be reached, else one that is made
             once with debootstrap, from Debian's packages. `BASE_IMAGE` in the environment names another one.
 - `proxy`   an image with HAProxy and `flock`, by the same two ways.
+- `registry` the host of a registry on this machine (Debian's docker-registry); without that, the test is skipped.
 
 Both images stay on the engine under names of their own, so only the first run on a machine makes them.
 Name what a test makes `test-…`, and remove it: `engine.docker("rm", "--force", name)`.
@@ -22,16 +23,20 @@ Name what a test makes `test-…`, and remove it: `engine.docker("rm", "--force"
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -239,3 +244,40 @@ def base(engine: Engine) -> str:
 def proxy(engine: Engine, base: str) -> str:
     """The name of an image with HAProxy."""
     return proxy_image(engine, base)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A registry on this machine: its host and port."""
+    program = shutil.which("docker-registry") or shutil.which("registry")
+    if program is None:
+        pytest.skip("no registry is installed (Debian's package docker-registry)")
+    host, settings = f"127.0.0.1:{free()}", tmp_path / "registry.yml"
+    place = f"storage: {{filesystem: {{rootdirectory: {tmp_path / 'images'}}}}}"
+    settings.write_text(f"version: 0.1\n{place}\nhttp: {{addr: '{host}'}}\n")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([program, "serve", str(settings)], **quiet) as process:
+        try:
+            wait(f"http://{host}/v2/")
+            yield host
+        finally:
+            process.terminate()
+
+
+def free() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def wait(address: str) -> Any:
+    """What is answered there, as soon as something is."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return json.loads(answer.read() or b"null")
+        except OSError:
+            assert time.monotonic() < deadline, f"{address} does not answer"
+            time.sleep(0.1)

@@ -7,12 +7,7 @@ Where there is one, a release goes onto it too.
 
 import contextlib
 import dataclasses
-import json
-import shutil
-import socket
 import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +16,7 @@ import pytest
 
 from tests.acting import Run, dispatch, push
 from tests.dockerless import Hosts
-from tests.engine import Engine
+from tests.engine import Engine, free, wait
 from tests.loop import FAILURE, MODEL, NAME, SKIPPED, SUCCESS, First, Loop, estimator, start, write
 from tests.rendering import called, command, commit
 
@@ -418,43 +413,6 @@ replay = 200.0
 slow = 1.0
 shift = {shift}
 """
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
-    """A registry on this machine: its host."""
-    program = shutil.which("docker-registry") or shutil.which("registry")
-    if program is None:
-        pytest.skip("no registry is installed (Debian's package docker-registry)")
-    host, settings = f"127.0.0.1:{free()}", tmp_path / "registry.yml"
-    place = f"storage: {{filesystem: {{rootdirectory: {tmp_path / 'images'}}}}}"
-    settings.write_text(f"version: 0.1\n{place}\nhttp: {{addr: '{host}'}}\n")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([program, "serve", str(settings)], **quiet) as process:
-        try:
-            wait(f"http://{host}/v2/")
-            yield host
-        finally:
-            process.terminate()
-
-
-def free() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def wait(address: str) -> Any:
-    """What is answered there, as soon as something is."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                return json.loads(answer.read() or b"null")
-        except OSError:
-            assert time.monotonic() < deadline, f"{address} does not answer"
-            time.sleep(0.1)
 
 
 def test_on_a_real_engine_versions_come_and_go_back_and_a_bad_one_is_taken_back(

@@ -4,6 +4,7 @@ What is deployed is a small service that keeps the contract of the real one (`to
 in the workflows. The same promises, at every single step, are held by the generated project's own tests, in memory.
 """
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -11,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -22,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import Engine
+from tests.engine import Engine, free
 from tests.rendering import PRODUCT
 from tests.steady import Steady
 
@@ -187,9 +189,7 @@ def shops(
         for folder in ("packages/mlops", "models/tumour", "deploy/environments"):
             (root / folder).mkdir(parents=True)
         (root / "models" / "tumour" / "model.toml").write_text("")
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
+        port = free()
         (root / "deploy" / "environments" / "local.toml").write_text(PAGE.format(port=port, proxy=proxy))
         made.append(Shop(root, engine, port))
         return made[-1]
@@ -444,6 +444,47 @@ def test_a_registry_that_never_answers_changes_nothing(shop: Shop) -> None:
     assert "Nothing was changed" in said
     assert clients.failed == []
     assert shop.state() == before
+
+
+class Slow(socketserver.BaseRequestHandler):
+    """Hands everything on to another port of this machine, and each answer in small pieces with long pauses."""
+
+    def handle(self) -> None:
+        """One connection, until either side ends it."""
+        with socket.create_connection(("127.0.0.1", self.server.behind)) as behind:  # type: ignore[attr-defined]
+            threading.Thread(target=self.ask, args=[behind], daemon=True).start()
+            while piece := behind.recv(2048):
+                time.sleep(0.5)
+                self.request.sendall(piece)
+
+    def ask(self, behind: socket.socket) -> None:
+        """What the client says is not slowed."""
+        with contextlib.suppress(OSError):
+            while piece := self.request.recv(65536):
+                behind.sendall(piece)
+
+
+def test_a_slow_registry_is_waited_for_while_the_old_version_serves(
+    shops: Callable[[], Shop], toys: Images, registry: str
+) -> None:
+    shop = shops()
+    shop.deploy(toys("a"))
+    docker, name, tag = shop.engine.docker, f"{registry}/acme/tumour", toys("slow")
+    docker("tag", tag, f"{name}:slow")
+    docker("push", "--quiet", f"{name}:slow")
+    digest = docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", f"{name}:slow").split("@")[1]
+    expected = version(shop.engine, tag)
+    docker("image", "rm", "--force", f"{name}:slow", tag)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Slow) as server, shop.clients(rate=30) as clients:
+        server.daemon_threads, server.behind = True, int(registry.split(":")[1])  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        image = f"127.0.0.1:{server.server_address[1]}/acme/tumour@{digest}"
+        begun = time.monotonic()
+        shop.deploy(image)
+        server.shutdown()
+    assert time.monotonic() - begun > 2
+    assert shop.state()["serves"] == expected
+    assert clients.failed == []
 
 
 def test_what_nothing_goes_back_to_is_removed(shop: Shop, toys: Images) -> None:

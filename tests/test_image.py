@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine import Engine
+from tests.engine import Engine, free
 from tests.rendering import PRODUCT, called, command, commit, make
 
 DOCKERFILE = PRODUCT / "deploy" / "Dockerfile"
@@ -501,13 +500,6 @@ def laptop(built: Built, proxy: str, tmp_path: Path) -> Iterator[Built]:
     engine.run("volume", "rm", own, f"{own}-tumour-log")
     if made := engine.docker("image", "ls", "--quiet", "--no-trunc", f"{LAPTOP}/tumour").split():
         engine.run("image", "rm", "--force", *set(made))
-
-
-def free() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def walk(project: Path) -> Iterator[str]:

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.engine import free
 from tests.rendering import PRODUCT, command
 
 PROGRAMS = ("prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "promtool", "amtool")
@@ -70,12 +70,6 @@ def until(what: str, holds: Callable[[], Any]) -> Any:
             pass
         assert time.monotonic() < deadline, what
         time.sleep(0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @dataclass
@@ -132,7 +126,7 @@ def stack(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         pytest.skip(f"{', '.join(missing)} not installed; Debian has them in prometheus, -alertmanager, -node-exporter")
     folder = tmp_path_factory.mktemp("stack")
     names = ("classification", "regression", "watch", "alertmanager", "prometheus", "webhook")
-    found = Stack(installed, folder, {name: free_port() for name in names})
+    found = Stack(installed, folder, {name: free() for name in names})
     tests = [str(installed / "packages" / name / "tests") for name in ("serve", "mlops")]
     done = command(
         *(str(installed / ".venv" / "bin" / "python"), "-c", PREPARE, str(folder)),
