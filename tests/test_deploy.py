@@ -168,6 +168,8 @@ def toy(engine: Engine, base: str, folder: Path, name: str, behaviour: dict[str,
         f"ENV PYTHONPATH=/app SERVE_LISTEN=0.0.0.0:8080 SERVE_VERSION={version}",
         f"USER {USER}",
         f"LABEL mlops.model=tumour mlops.version={version} org.opencontainers.image.revision={'a' * 40}",
+        # Two runs at once on one engine must not have an image in common: neither could remove it.
+        f"LABEL test.run={os.getpid()}",
         'ENTRYPOINT ["python", "-m", "serve"]',
         'CMD ["run", "/model"]',
     ]
@@ -489,7 +491,7 @@ def test_a_slow_registry_is_waited_for_while_the_old_version_serves(
 
 def test_what_nothing_goes_back_to_is_removed(shop: Shop, toys: Images) -> None:
     """The images and prediction logs of versions before the last five; what is there can all be gone back to."""
-    tags, docker = [toys(name) for name in "fgh"], shop.engine.docker
+    tags, docker = [toys(name) for name in "fghij"], shop.engine.docker
     reference = f"reference=test-toy-{os.getpid()}-*"
     built = docker("image", "ls", "--quiet", "--no-trunc", "--filter", reference).split()
     versions = {image: version(shop.engine, image) for image in built}
