@@ -26,13 +26,14 @@ tests test code behaviour performance contract ingest conftest
 # What this repository asks for, and what comes with it under an ordinary word: a workspace member of the same name
 # would stand in its place. `new_model` also refuses whatever else is installed.
 INSTALLED = """
-attr attrs blinker celery click cookiecutter cycler dask databricks decorator deprecated distributed docker duckdb
-duckdb_engine dvc dvc_data dvc_objects fairlearn fastapi filelock flask flatbuffers fs fsspec git google graphene
-hatchling httptools hydra hypothesis iterative jinja2 joblib jsonschema mako markdown markdown_it_py matplotlib mlflow
-msgpack ml_dtypes mypy numpy onnx onnxruntime packaging pandas pandas_stubs pandera pillow pip polars
-prometheus_client propcache psutil public pyarrow pydantic pydantic_core pytest pytest_xdist pyyaml requests rich
-ruamel ruamel_yaml ruff schemathesis scikit_learn scipy setuptools shap six skinny skl2onnx sklearn skops sqlalchemy
-starlette threadpoolctl tornado types_pyyaml uv uvicorn validate vine wheel yaml
+arrow attr attrs blinker celery click codecarbon cookiecutter cpuinfo cycler dask databricks decorator deprecated
+distributed docker duckdb duckdb_engine dvc dvc_data dvc_objects fairlearn fastapi filelock flask flatbuffers fs
+fsspec git google graphene hatchling httptools hydra hypothesis iterative jinja2 joblib jsonschema mako markdown
+markdown_it_py matplotlib ml_dtypes mlflow msgpack mypy numpy onnx onnxruntime packaging pandas pandas_stubs pandera
+pillow pip polars prometheus_client propcache psutil public pyarrow pydantic pydantic_core pynvml pytest pytest_xdist
+pyyaml questionary rapidfuzz requests rich ruamel ruamel_yaml ruff schemathesis scikit_learn scipy setuptools shap six
+skinny skl2onnx sklearn skops sqlalchemy starlette threadpoolctl tornado typer types_pyyaml uv uvicorn validate vine
+wheel yaml
 """
 TAKEN = frozenset((OURS + INSTALLED).split())
 
