@@ -56,7 +56,7 @@ def _goals(results: Mapping[str, Any]) -> Iterator[str]:
         right = "yes" if results[name]["right"] else "NO"
         for goal, one in sorted(results[name]["goals"].items()):
             reached = "yes" if one["measured"] <= one["at_most"] else "NO"
-            yield f"| {goal} | {one['measured']:.3f} | {one['at_most']} | {reached} | {right} |"
+            yield f"| {goal} | {one['measured']:.3f} | {one['at_most']:.4g} | {reached} | {right} |"
 
 
 def _part(name: str, result: Mapping[str, Any] | None) -> Iterator[str]:
