@@ -88,6 +88,16 @@ def test_a_stage_that_fails_leaves_nothing(tumour: Model) -> None:
     assert not (tumour.folder / "spent").exists()
 
 
+def test_a_stage_that_fails_ends_its_meter(
+    tumour: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, monkeypatch, stop="print('the meter ended')", country="Germany")
+    with pytest.raises(Refusal, match="No"):
+        tune(tumour)
+    assert "the meter ended" in capsys.readouterr().out
+    assert not (tumour.folder / "spent").exists()
+
+
 def test_an_estimate_is_kept_with_the_country_of_its_electricity(
     tumour: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,11 +116,11 @@ def test_an_estimate_is_kept_with_the_country_of_its_electricity(
 def test_a_country_that_is_not_known_gives_energy_and_no_co2e(
     tumour: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tumour.toml.write_text(tumour.toml.read_text().replace('country = ""', 'country = "XXX"'))
+    tumour.toml.write_text(tumour.toml.read_text().replace('country = ""', 'country = "ZZZ"'))
     install(tmp_path, monkeypatch, country=None)
     train(tumour)
     assert (spent(tumour)["kwh"], spent(tumour)["kg_co2e"]) == (0.001235, None)
-    assert "does not know the electricity of XXX (budget.country" in capsys.readouterr().err
+    assert "does not know the electricity of ZZZ (budget.country" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("where", ["init", "start", "stop"])

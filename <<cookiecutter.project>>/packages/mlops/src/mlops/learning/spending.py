@@ -96,8 +96,13 @@ def _metered(country: str) -> Iterator[dict[str, Any]]:
     """
     energy: dict[str, Any] = {"kwh": None, "kg_co2e": None, "country": country}
     meter = _try("start", lambda: _meter(country))
-    yield energy
-    data = _try("end", lambda: _read(meter)) if meter is not None else None
+    data = None
+    try:
+        yield energy
+    finally:
+        # A stage that fails must not leave a meter behind that goes on measuring.
+        if meter is not None:
+            data = _try("end", lambda: _read(meter))
     if data is not None:
         energy["kwh"] = float(f"{data.energy_consumed:.4g}")
         if country and not data.country_name:
