@@ -195,15 +195,17 @@ def experiments(port: int, server: "subprocess.Popen[bytes]") -> set[str]:
             time.sleep(0.5)
 
 
-def test_shap_speaks_where_it_is_installed(project: Path) -> None:
-    """The extra `mlops[shap]`, which a fresh project does not ask for."""
+def test_shap_and_codecarbon_speak_where_they_are_installed(project: Path) -> None:
+    """The extras `mlops[shap]` and `mlops[carbon]`, which a fresh project does not ask for: no test skips."""
     elsewhere = {"UV_PROJECT_ENVIRONMENT": str(project / ".venv" / "all-extras")}
     sync = command("uv", "sync", "--all-packages", "--all-extras", "--locked", cwd=project, **elsewhere)
     assert sync.returncode == 0, sync.stderr
     program = str(Path(elsewhere["UV_PROJECT_ENVIRONMENT"]) / "bin" / "python")
-    done = command(program, "-m", "pytest", "-rs", "-k", "shap", "packages/mlops/tests", cwd=project)
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "skipped" not in done.stdout
+    for name in ("shap", "the_real_estimate"):
+        done = command(program, "-m", "pytest", "-rs", "-k", name, "packages/mlops/tests", cwd=project)
+        # 5 would mean that there is no such test.
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert "skipped" not in done.stdout
 
 
 def test_a_project_with_twenty_models_passes_its_checks(project: Path) -> None:
