@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pages
 import pytest
 import trees
 from test_planning_affected import CHANGES, repository
@@ -19,22 +20,7 @@ from mlops.errors import Refusal
 from mlops.planning import affected, command
 from mlops.planning.commits import Repository
 
-TOML = b"""\
-[model]
-task = "classification"
-owner = "@acme/care"
-description = "Is it?"
-[data]
-source = "replay"
-as_of = "2026-07-01"
-[split]
-method = "time"
-[evaluate]
-metrics = ["roc_auc"]
-[gate]
-margin = 0.01
-slice_margin = 0.05
-"""
+TOML = pages.TOML.encode()
 
 SMALL: dict[str, bytes | Link] = {
     "models/alpha/model.toml": TOML,

@@ -10,6 +10,7 @@ import evidence
 import pytest
 import stored
 from hub import Hub
+from pages import TOML
 from stored import git
 
 from mlops import actions, files, github, storage
@@ -21,22 +22,6 @@ from mlops.retraining.start import start
 from mlops.storing.pack import pack
 from mlops.workspace import Model
 
-TOML = """\
-[model]
-task = "classification"
-owner = "@acme/care"
-description = "Is it?"
-[data]
-source = "replay"
-as_of = "2026-07-01"
-[split]
-method = "time"
-[evaluate]
-metrics = ["roc_auc"]
-[gate]
-margin = 0.01
-slice_margin = 0.05
-"""
 REASON = "its data is of 2026-07-01, 92 days ago; the schedule is 30 days"
 
 

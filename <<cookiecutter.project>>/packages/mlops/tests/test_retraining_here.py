@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import evidence
+import pages
 import pytest
 import stored
 from stored import git
@@ -19,24 +20,7 @@ from mlops.retraining import retrain as here
 from mlops.workspace import Model
 
 ROOT = Path(__file__).resolve().parents[3]
-TOML = """\
-[model]
-task = "classification"
-owner = "@acme/care"
-description = "Is it?"
-[data]
-source = "replay"
-as_of = "2026-07-01"
-[split]
-method = "time"
-[evaluate]
-metrics = ["roc_auc"]
-[gate]
-margin = 0.01
-slice_margin = 0.05
-[retrain]
-every_days = 30
-"""
+TOML = pages.TOML + "[retrain]\nevery_days = 30\n"
 INGEST = """\
 import os, tomllib
 os.makedirs("data", exist_ok=True)

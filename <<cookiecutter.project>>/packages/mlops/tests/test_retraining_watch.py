@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import stored
+from pages import TOML
 from stored import git
-from test_retraining import TOML
 
 from mlops import files, github
 from mlops.retraining import heartbeat, tell, words
